@@ -1,0 +1,108 @@
+package report
+
+import (
+	"fmt"
+	"image/color"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/sotto-ml/sotto/internal/atomicfile"
+)
+
+// A Curve is one line of a panel: Y over X, in the order given.
+type Curve struct {
+	Name string
+	X, Y []float64
+}
+
+// A Panel is one pair of axes. Panels of a figure stand side by side.
+type Panel struct {
+	Title, X, Y string
+	Curves      []Curve
+	YMin, YMax  float64 // both zero: as the curves ask
+}
+
+// colours are Okabe and Ito's, told apart by colour-blind readers too.
+var colours = []color.Color{
+	color.RGBA{0, 114, 178, 255}, color.RGBA{213, 94, 0, 255}, color.RGBA{0, 158, 115, 255},
+	color.RGBA{204, 121, 167, 255}, color.RGBA{230, 159, 0, 255}, color.RGBA{86, 180, 233, 255},
+}
+
+// CheckPlotName refuses a file name whose ending names no format that Plot
+// writes.
+func CheckPlotName(name string) error {
+	switch strings.ToLower(filepath.Ext(name)) {
+	case ".png", ".svg", ".pdf":
+		return nil
+	}
+	return fmt.Errorf("report: plot file %q must end in .png, .svg or .pdf", name)
+}
+
+// Plot draws the panels side by side in the file name (.png, .svg or .pdf),
+// whole or not at all.
+func Plot(name string, panels ...Panel) error {
+	if err := CheckPlotName(name); err != nil {
+		return err
+	}
+	if len(panels) == 0 {
+		return fmt.Errorf("report: nothing to draw in %s", name)
+	}
+	row := make([]*plot.Plot, len(panels))
+	for i, panel := range panels {
+		p, err := panel.plot()
+		if err != nil {
+			return err
+		}
+		row[i] = p
+	}
+	const width, height = 5 * vg.Inch, 3.5 * vg.Inch
+	canvas, err := draw.NewFormattedCanvas(vg.Length(len(row))*width, height, strings.ToLower(filepath.Ext(name))[1:])
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	tiles := draw.Tiles{Rows: 1, Cols: len(row), PadX: vg.Points(12), PadTop: vg.Points(6), PadBottom: vg.Points(6), PadLeft: vg.Points(6), PadRight: vg.Points(12)}
+	for i, c := range plot.Align([][]*plot.Plot{row}, tiles, draw.New(canvas))[0] {
+		row[i].Draw(c)
+	}
+	return atomicfile.Write(name, 0o644, func(w io.Writer) error {
+		_, err := canvas.WriteTo(w)
+		return err
+	})
+}
+
+func (panel Panel) plot() (*plot.Plot, error) {
+	p := plot.New()
+	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = panel.Title, panel.X, panel.Y
+	p.Legend.Left = false
+	grid := plotter.NewGrid()
+	grid.Horizontal.Color, grid.Vertical.Color = color.Gray{230}, color.Gray{230}
+	p.Add(grid)
+	for i, c := range panel.Curves {
+		if len(c.X) != len(c.Y) || len(c.X) == 0 {
+			return nil, fmt.Errorf("report: curve %q has %d X and %d Y values", c.Name, len(c.X), len(c.Y))
+		}
+		points := make(plotter.XYs, len(c.X))
+		for j := range points {
+			points[j].X, points[j].Y = c.X[j], c.Y[j]
+		}
+		line, err := plotter.NewLine(points)
+		if err != nil {
+			return nil, fmt.Errorf("report: curve %q: %w", c.Name, err)
+		}
+		line.Width, line.Color = vg.Points(1.8), colours[i%len(colours)]
+		p.Add(line)
+		if len(panel.Curves) > 1 {
+			p.Legend.Add(c.Name, line)
+		}
+	}
+	if panel.YMin != 0 || panel.YMax != 0 {
+		p.Y.Min, p.Y.Max = panel.YMin, panel.YMax
+	}
+	return p, nil
+}
