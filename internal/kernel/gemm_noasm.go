@@ -1,3 +1,5 @@
+//go:build !amd64 || purego
+
 package kernel
 
 func gemm(op Op, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, add bool) {
