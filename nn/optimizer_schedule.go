@@ -36,7 +36,7 @@ func (s Schedule) Factor(t int) float64 {
 		return s.Floor
 	}
 	x := float64(t-s.WarmUp) / float64(s.Cosine-s.WarmUp)
-	return s.Floor + (1-s.Floor)*halfCosine(x)
+	return s.Floor + float64((1-s.Floor)*halfCosine(x))
 }
 
 // halfCosine returns (1+cos(πx))/2 for x in [0, 1] from sums and products

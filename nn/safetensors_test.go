@@ -185,6 +185,17 @@ func TestHalfExhaustively(t *testing.T) {
 	}
 }
 
+func TestSafetensorsDataAreAligned(t *testing.T) {
+	for n := range 9 {
+		var out bytes.Buffer
+		require.NoError(t, EncodeSafetensors(&out, &Safetensors{Tensors: map[string]Tensor{strings.Repeat("n", n): {Data: []float32{1}}}}))
+		require.Zero(t, binary.LittleEndian.Uint64(out.Bytes())%8, n)
+		s, err := decode(out.Bytes())
+		require.NoError(t, err)
+		require.Equal(t, []float32{1}, s.Tensors[strings.Repeat("n", n)].Data)
+	}
+}
+
 func TestSafetensorsWriteRefusals(t *testing.T) {
 	for want, s := range map[string]*Safetensors{
 		`tensor "a" of shape [2] has 1 elements, want 2`: {Tensors: map[string]Tensor{"a": {Shape: []int{2}, Data: make([]float32, 1)}}},
