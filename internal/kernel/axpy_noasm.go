@@ -1,0 +1,7 @@
+package kernel
+
+func axpy(y []float32, a float32, x []float32) { axpyGeneric(y, a, x) }
+
+func scale(y []float32, a float32, x []float32) { scaleGeneric(y, a, x) }
+
+func add(y, x []float32) { addGeneric(y, x) }

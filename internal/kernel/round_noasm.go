@@ -1,0 +1,3 @@
+package kernel
+
+func roundAdd(sum []int64, x []float32) { roundAddGeneric(sum, x) }
