@@ -39,6 +39,37 @@ next:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows6load
@@ -318,6 +349,32 @@ rows6done:
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows5load
@@ -559,6 +616,27 @@ rows5done:
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows4load
@@ -762,6 +840,22 @@ rows4done:
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows3load
@@ -927,6 +1021,17 @@ rows3done:
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows2load
@@ -1054,6 +1159,12 @@ rows2done:
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	PREFETCHT0 192(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows1load
@@ -1180,6 +1291,39 @@ rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows8load
@@ -1472,6 +1616,35 @@ rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows7load
@@ -1734,6 +1907,31 @@ rows7done:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows6load
@@ -1962,6 +2160,27 @@ rows6done:
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows5load
@@ -2160,6 +2379,23 @@ rows5done:
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows4load
@@ -2328,6 +2564,19 @@ rows4done:
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows3load
@@ -2466,6 +2715,15 @@ rows3done:
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows2load
@@ -2574,6 +2832,11 @@ rows2done:
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	PREFETCHT0 128(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows1load
@@ -2697,6 +2960,43 @@ rows12:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows12load
@@ -3010,6 +3310,40 @@ rows11:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows11load
@@ -3302,6 +3636,37 @@ rows10:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows10load
@@ -3571,6 +3936,34 @@ rows9:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows9load
@@ -3819,6 +4212,31 @@ rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows8load
@@ -4044,6 +4462,28 @@ rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows7load
@@ -4247,6 +4687,25 @@ rows7done:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows6load
@@ -4424,6 +4883,22 @@ rows6done:
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows5load
@@ -4579,6 +5054,19 @@ rows5done:
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows4load
@@ -4712,6 +5200,16 @@ rows4done:
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows3load
@@ -4823,6 +5321,13 @@ rows3done:
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows2load
@@ -4912,6 +5417,10 @@ rows2done:
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	PREFETCHT0 64(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows1load
@@ -5024,6 +5533,31 @@ rows12:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows12load
@@ -5202,6 +5736,29 @@ rows11:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows11load
@@ -5370,6 +5927,27 @@ rows10:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows10load
@@ -5526,6 +6104,25 @@ rows9:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows9load
@@ -5672,6 +6269,23 @@ rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows8load
@@ -5806,6 +6420,21 @@ rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows7load
@@ -5929,6 +6558,19 @@ rows7done:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows6load
@@ -6037,6 +6679,17 @@ rows6done:
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows5load
@@ -6134,6 +6787,15 @@ rows5done:
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows4load
@@ -6220,6 +6882,13 @@ rows4done:
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows3load
@@ -6295,6 +6964,11 @@ rows3done:
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows2load
@@ -6359,6 +7033,9 @@ rows2done:
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows1load
@@ -6442,6 +7119,19 @@ next:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows6load
@@ -6619,6 +7309,17 @@ rows6done:
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows5load
@@ -6774,6 +7475,15 @@ rows5done:
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows4load
@@ -6907,6 +7617,13 @@ rows4done:
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows3load
@@ -7018,6 +7735,11 @@ rows3done:
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows2load
@@ -7107,6 +7829,9 @@ rows2done:
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows1load
@@ -7206,6 +7931,19 @@ next:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows6load
@@ -7389,6 +8127,17 @@ rows6done:
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows5load
@@ -7549,6 +8298,15 @@ rows5done:
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows4load
@@ -7686,6 +8444,13 @@ rows4done:
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows3load
@@ -7800,6 +8565,11 @@ rows3done:
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows2load
@@ -7891,6 +8661,9 @@ rows2done:
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows1load
@@ -8002,6 +8775,31 @@ rows12:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows12load
@@ -8216,6 +9014,29 @@ rows11:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows11load
@@ -8417,6 +9238,27 @@ rows10:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows10load
@@ -8603,6 +9445,25 @@ rows9:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows9load
@@ -8776,6 +9637,23 @@ rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows8load
@@ -8934,6 +9812,21 @@ rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows7load
@@ -9078,6 +9971,19 @@ rows7done:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows6load
@@ -9204,6 +10110,17 @@ rows6done:
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows5load
@@ -9316,6 +10233,15 @@ rows5done:
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows4load
@@ -9414,6 +10340,13 @@ rows4done:
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows3load
@@ -9498,6 +10431,11 @@ rows3done:
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows2load
@@ -9568,6 +10506,9 @@ rows2done:
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows1load
@@ -9669,6 +10610,31 @@ rows12:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows12load
@@ -9895,6 +10861,29 @@ rows11:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows11load
@@ -10107,6 +11096,27 @@ rows10:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows10load
@@ -10303,6 +11313,25 @@ rows9:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows9load
@@ -10485,6 +11514,23 @@ rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows8load
@@ -10651,6 +11697,21 @@ rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows7load
@@ -10802,6 +11863,19 @@ rows7done:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows6load
@@ -10934,6 +12008,17 @@ rows6done:
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows5load
@@ -11051,6 +12136,15 @@ rows5done:
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows4load
@@ -11153,6 +12247,13 @@ rows4done:
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows3load
@@ -11240,6 +12341,11 @@ rows3done:
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows2load
@@ -11312,6 +12418,9 @@ rows2done:
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
+	MOVQ AX, CX
+	PREFETCHT0 0(CX)
+	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
 	CMPQ CX, $const_panelContinue
 	JEQ rows1load
@@ -11429,6 +12538,43 @@ loop:
 	ADDQ $32, DI
 	DECQ SI
 	JNZ loop
+	VZEROUPPER
+	RET
+
+// func copyRows(p *strip)
+TEXT ·copyRows(SB), NOSPLIT, $0-8
+	MOVQ p+0(FP), DI
+	MOVQ strip_rows(DI), SI
+	MOVQ strip_dst(DI), BX
+	MOVQ strip_dstrow(DI), R8
+	MOVQ strip_srcrow(DI), R9
+	MOVQ strip_blocks(DI), CX
+	MOVQ strip_size(DI), DX
+row:
+	MOVQ DX, AX
+	MOVQ SI, R10
+	MOVQ BX, R11
+	SUBQ $64, AX
+	JLT last
+two:
+	VMOVUPS (R10), Y0
+	VMOVUPS 32(R10), Y1
+	VMOVUPS Y0, (R11)
+	VMOVUPS Y1, 32(R11)
+	ADDQ $64, R10
+	ADDQ $64, R11
+	SUBQ $64, AX
+	JGE two
+last:
+	CMPQ AX, $-32
+	JLT done
+	VMOVUPS (R10), Y0
+	VMOVUPS Y0, (R11)
+done:
+	ADDQ R9, SI
+	ADDQ R8, BX
+	DECQ CX
+	JNZ row
 	VZEROUPPER
 	RET
 

@@ -56,23 +56,20 @@ func (p *panel) addRuns(s shape, width int) {
 	}
 }
 
-// groupRows is how many rows of a and b are taken at a time, whole runs, so
-// that a panel of b is packed once for all of them.
-const groupRows = packLen
-
-// runsPack is the scratch of GEMMRuns.
-type runsPack struct {
-	b    pack
-	lens [groupRows + 1]int     // of the group's runs, then 0
-	tile [longRows * 64]float32 // part of a long run
-}
-
 // longRows is how many rows of sum a long run is added to at a time.
 const longRows = 48
 
+// A runsPack is the scratch of GEMMRuns.
+type runsPack struct {
+	b    packB
+	lens [packLen + 1]int               // of the runs taken together, then 0
+	tile [longRows * groupWidth]float32 // part of a long run
+}
+
 var runsPacks = sync.Pool{New: func() any { return new(runsPack) }}
 
-// gemmRuns dispatches GEMMRuns on checked, non-empty operands.
+// gemmRuns dispatches GEMMRuns on checked, non-empty operands. It takes as many
+// whole runs together as fit a packed panel of b.
 func gemmRuns(m, n int, a []float32, lda int, b []float32, ldb int, ends []int, sum []int64, ldsum int) {
 	level := current
 	if level == Generic {
@@ -81,85 +78,89 @@ func gemmRuns(m, n int, a []float32, lda int, b []float32, ldb int, ends []int, 
 	}
 	buf := runsPacks.Get().(*runsPack)
 	defer runsPacks.Put(buf)
-	start := 0 // of the group
-	end := 0   // of the runs in it
-	group := 0 // how many
+	var bufA *packA
+	if m > 24 && n > groupWidth && colliding(lda) {
+		bufA = packAs.Get().(*packA)
+		defer packAs.Put(bufA)
+	}
+	start, end, runs := 0, 0, 0 // of the runs in buf.lens
+	add := func() {
+		if runs > 0 {
+			buf.lens[runs] = 0
+			addTogether(level, buf, bufA, m, n, end-start, a[start*lda:], lda, b[start*ldb:], ldb, sum, ldsum)
+		}
+		start, runs = end, 0
+	}
 	for _, e := range ends {
 		length := e - end
-		if length == 0 {
-			continue
-		}
-		if group > 0 && e-start > groupRows {
-			buf.lens[group] = 0
-			addGroup(level, buf, m, n, end-start, a[start*lda:], lda, b[start*ldb:], ldb, sum, ldsum)
-			start, group = end, 0
-		}
-		end = e
-		if length > groupRows {
+		switch {
+		case length == 0:
+		case length > packLen:
+			add()
 			addLongRun(level, buf, m, n, length, a[start*lda:], lda, b[start*ldb:], ldb, sum, ldsum)
-			start = end
-			continue
+			start, end = e, e
+		default:
+			if e-start > packLen {
+				add()
+			}
+			buf.lens[runs] = length
+			runs++
+			end = e
 		}
-		buf.lens[group] = length
-		group++
 	}
-	if group > 0 {
-		buf.lens[group] = 0
-		addGroup(level, buf, m, n, end-start, a[start*lda:], lda, b[start*ldb:], ldb, sum, ldsum)
-	}
+	add()
 }
 
-// addGroup adds the runs in buf.lens, of depth rows together.
-func addGroup(level Level, buf *runsPack, m, n, depth int, a []float32, lda int, b []float32, ldb int, sum []int64, ldsum int) {
-	p := panel{arow: 4, acol: 4 * lda, crow: 8 * ldsum, runs: &buf.lens[0]}
-	packed := packing(m, n, ldb)
-	for j := 0; j < n; {
-		s, width := shapeOf(level, n-j)
-		if packed {
-			packRows(&buf.b, b[j:], ldb, depth, width, s.stride())
-			p.b, p.brow = unsafe.Pointer(&buf.b), 4*s.stride()
-		} else {
-			p.b, p.brow = unsafe.Pointer(&b[j]), 4*ldb
-		}
-		p.setWidth(s, width)
-		p.tile = s.tileRows(m)
-		step := callRows(p.tile, depth, width)
-		for i := 0; i < m; i += step {
-			p.rows = min(step, m-i)
-			p.a = unsafe.Pointer(&a[i])
+// addTogether adds the runs in buf.lens, of depth rows in all.
+func addTogether(level Level, buf *runsPack, bufA *packA, m, n, depth int, a []float32, lda int, b []float32, ldb int, sum []int64, ldsum int) {
+	p := panel{depth: depth, crow: 8 * ldsum, runs: &buf.lens[0]}
+	var bufB *packB
+	if packingB(m, n, depth, ldb) {
+		bufB = &buf.b
+	}
+	sweep := m
+	if bufA != nil {
+		sweep = len(bufA)/packLen - packGap
+	}
+	for i := 0; i < m; i += sweep {
+		rows := min(sweep, m-i)
+		p.placeA(TN, a, lda, i, 0, rows, bufA)
+		for j := 0; j < n; j += groupWidth {
+			width := min(groupWidth, n-j)
+			if bufB != nil {
+				packGroup(level, bufB, b[j:], ldb, depth, width)
+			} else {
+				p.b, p.brow = unsafe.Pointer(&b[j]), 4*ldb
+			}
 			p.c = unsafe.Pointer(&sum[i*ldsum+j])
-			p.addRuns(s, width)
+			p.group(level, rows, width, 12, bufB)
 		}
-		j += width
 	}
 }
 
-// addLongRun adds one run that is too long for a group: its chain is carried
-// from one block of rows to the next in float32.
+// addLongRun adds one run that is too long to be taken together with others:
+// its chain is carried from one block of rows to the next in float32.
 func addLongRun(level Level, buf *runsPack, m, n, depth int, a []float32, lda int, b []float32, ldb int, sum []int64, ldsum int) {
-	p := panel{arow: 4, acol: 4 * lda, brow: 4 * ldb, c: unsafe.Pointer(&buf.tile)}
-	for j := 0; j < n; {
-		s, width := shapeOf(level, n-j)
-		p.setWidth(s, width)
-		p.crow = 4 * s.stride()
+	p := panel{crow: 4 * groupWidth, brow: 4 * ldb}
+	for j := 0; j < n; j += groupWidth {
+		width := min(groupWidth, n-j)
 		for i := 0; i < m; i += longRows {
-			p.rows = min(longRows, m-i)
-			p.tile = s.tileRows(p.rows)
+			rows := min(longRows, m-i)
 			p.mode = panelStore
 			for q := 0; q < depth; q += blockLen {
 				p.depth = min(blockLen, depth-q)
-				p.a = unsafe.Pointer(&a[q*lda+i])
+				p.placeA(TN, a, lda, i, q, rows, nil)
 				p.b = unsafe.Pointer(&b[q*ldb+j])
-				p.multiply(s, width)
+				p.c = unsafe.Pointer(&buf.tile)
+				p.group(level, rows, width, 12, nil)
 				p.mode = panelContinue
 			}
-			for r := range p.rows {
+			for r := range rows {
 				row := sum[(i+r)*ldsum+j : (i+r)*ldsum+j+width]
-				for v, x := range buf.tile[r*s.stride() : r*s.stride()+width] {
+				for v, x := range buf.tile[r*groupWidth : r*groupWidth+width] {
 					row[v] += roundGeneric(x)
 				}
 			}
 		}
-		j += width
 	}
 }

@@ -13,6 +13,7 @@ func init() {
 			e.panel(t, false)
 		}
 		e.transpose()
+		e.copyRows()
 		e.peak("peakFMA512", "Z", 24)
 		e.peak("peakFMA256", "Y", 12)
 	})
@@ -197,6 +198,18 @@ func (e emitter) startTile(r int) {
 	e.op("MOVQ panel_b(DI), BX")
 }
 
+// prefetch asks for the tile of c, or of sum, whose elements have size bytes:
+// they are wanted at the end of the chain.
+func (e emitter) prefetch(t tile, r, size int) {
+	e.op("MOVQ AX, CX")
+	for range r {
+		for at := 0; at < t.vecs*t.bits/32*size; at += 64 {
+			e.op("PREFETCHT0 %d(CX)", at)
+		}
+		e.op("ADDQ panel_crow(DI), CX")
+	}
+}
+
 func (e emitter) zero(t tile, r int) {
 	for i := range r * t.vecs {
 		z := t.reg(i)
@@ -264,6 +277,7 @@ func (e emitter) step(t tile, r int) {
 func (e emitter) gemmTile(t tile, r int) {
 	label := fmt.Sprintf("rows%d", r)
 	e.startTile(r)
+	e.prefetch(t, r, 4)
 	e.op("MOVQ panel_mode(DI), CX")
 	e.op("CMPQ CX, $const_panelContinue")
 	e.op("JEQ %sload", label)
@@ -375,6 +389,49 @@ TEXT ·transpose8(SB), NOSPLIT, $0-8
 	e.op("ADDQ $32, DI")
 	e.op("DECQ SI")
 	e.op("JNZ loop")
+	e.op("VZEROUPPER")
+	e.op("RET")
+}
+
+// copyRows writes the kernel that copies rows to other distances, two vectors
+// of 32 bytes at a time.
+func (e emitter) copyRows() {
+	e.raw(`
+// func copyRows(p *strip)
+TEXT ·copyRows(SB), NOSPLIT, $0-8
+`)
+	e.op("MOVQ p+0(FP), DI")
+	e.op("MOVQ strip_rows(DI), SI")
+	e.op("MOVQ strip_dst(DI), BX")
+	e.op("MOVQ strip_dstrow(DI), R8")
+	e.op("MOVQ strip_srcrow(DI), R9")
+	e.op("MOVQ strip_blocks(DI), CX")
+	e.op("MOVQ strip_size(DI), DX")
+	e.label("row")
+	e.op("MOVQ DX, AX")
+	e.op("MOVQ SI, R10")
+	e.op("MOVQ BX, R11")
+	e.op("SUBQ $64, AX")
+	e.op("JLT last")
+	e.label("two")
+	e.op("VMOVUPS (R10), Y0")
+	e.op("VMOVUPS 32(R10), Y1")
+	e.op("VMOVUPS Y0, (R11)")
+	e.op("VMOVUPS Y1, 32(R11)")
+	e.op("ADDQ $64, R10")
+	e.op("ADDQ $64, R11")
+	e.op("SUBQ $64, AX")
+	e.op("JGE two")
+	e.label("last")
+	e.op("CMPQ AX, $-32")
+	e.op("JLT done")
+	e.op("VMOVUPS (R10), Y0")
+	e.op("VMOVUPS Y0, (R11)")
+	e.label("done")
+	e.op("ADDQ R9, SI")
+	e.op("ADDQ R8, BX")
+	e.op("DECQ CX")
+	e.op("JNZ row")
 	e.op("VZEROUPPER")
 	e.op("RET")
 }

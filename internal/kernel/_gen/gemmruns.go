@@ -18,6 +18,7 @@ func (e emitter) magic() {
 func (e emitter) runsTile(t tile, r int) {
 	label := fmt.Sprintf("rows%d", r)
 	e.startTile(r)
+	e.prefetch(t, r, 8)
 	e.op("MOVQ panel_runs(DI), CX")
 	e.op("MOVQ CX, run-8(SP)")
 	e.op("MOVQ (CX), CX")
