@@ -1,0 +1,158 @@
+package nn
+
+import (
+	"fmt"
+
+	"github.com/sotto-ml/sotto/internal/kernel"
+)
+
+// Linear is y = W·x + b, with W of shape [Out][features]. On a sequence it acts
+// on every position by itself. Images go through Flatten first.
+type Linear struct {
+	Out    int
+	NoBias bool `json:",omitempty"`
+}
+
+func (l Linear) build(in Shape) (node, error) {
+	if in.isImage() {
+		return nil, fmt.Errorf("wants a vector or a sequence; put Flatten before it")
+	}
+	if len(in) > 1 {
+		return nil, fmt.Errorf("wants a vector")
+	}
+	if l.Out < 1 {
+		return nil, fmt.Errorf("Out is %d, want at least 1", l.Out)
+	}
+	features := in.channels()
+	n := &linear{in: in, out: append(append(Shape{}, in[:len(in)-1]...), l.Out)}
+	n.weight = &tensor{name: "weight", shape: []int{l.Out, features}, fanIn: features, fanOut: l.Out}
+	n.list = []*tensor{n.weight}
+	if !l.NoBias {
+		n.bias = &tensor{name: "bias", shape: []int{l.Out}}
+		n.list = append(n.list, n.bias)
+	}
+	return n, nil
+}
+
+type linear struct {
+	in, out      Shape
+	weight, bias *tensor // bias may be nil
+	list         []*tensor
+}
+
+func (l *linear) shape() Shape       { return l.out }
+func (l *linear) tensors() []*tensor { return l.list }
+
+func (l *linear) stage() stage {
+	return &linearStage{linear: l}
+}
+
+type linearStage struct {
+	*linear
+	x, dy  []float32 // rows of the latest batch, others' memory
+	y, dx  []float32
+	scaled []float32 // dy with the weights folded in
+	ones   []float32
+}
+
+func (s *linearStage) parameters() []*tensor { return s.list }
+func (s *linearStage) forgetsOutput()        {}
+
+func (s *linearStage) forward(b *batch, x []float32) []float32 {
+	rows, in, out := b.n, s.in.channels(), s.out.channels()
+	s.x, s.y = x, grow(s.y, rows*out)
+	if s.bias != nil {
+		fillRows(s.y, s.bias.of(b.params))
+	}
+	kernel.GEMM(kernel.NT, rows, out, in, x, in, s.weight.of(b.params), in, s.y, out, s.bias != nil)
+	return s.y
+}
+
+func (s *linearStage) backward(b *batch, dy []float32, need bool) []float32 {
+	s.dy = dy
+	if !need {
+		return nil
+	}
+	rows, in, out := b.n, s.in.channels(), s.out.channels()
+	s.dx = grow(s.dx, rows*in)
+	kernel.GEMM(kernel.NN, rows, in, out, dy, out, s.weight.of(b.params), in, s.dx, in, false)
+	return s.dx
+}
+
+// squares is the ghost identity: the gradient is d⊗x (and d for the bias), so
+// its squared norm is |d|²·(|x|² + 1) (Goodfellow 2015, "Efficient per-example
+// gradient computations").
+func (s *linearStage) squares(b *batch, dst []float64) {
+	in, out := s.in.channels(), s.out.channels()
+	for i := range dst {
+		x2 := kernel.SumSquares(s.x[i*in : (i+1)*in])
+		if s.bias != nil {
+			x2++
+		}
+		dst[i] = kernel.SumSquares(s.dy[i*out:(i+1)*out]) * x2
+	}
+}
+
+func (s *linearStage) weightedSum(b *batch, sum []int64, w []float32, ends []int) {
+	in, out := s.in.channels(), s.out.channels()
+	s.scaled = grow(s.scaled, b.n*out)
+	foldWeights(s.scaled, s.dy, w, out)
+	excludeRows(s.x, w, in)
+	kernel.GEMMRuns(out, in, s.scaled, out, s.x, in, ends, sum, in)
+	if s.bias != nil {
+		s.ones = growOnes(s.ones, b.n)
+		kernel.GEMMRuns(1, out, s.ones, 1, s.scaled, out, ends, sum[out*in:], out)
+	}
+}
+
+func (s *linearStage) mean(b *batch, dst []float32) {
+	in, out := s.in.channels(), s.out.channels()
+	kernel.GEMM(kernel.TN, out, in, b.n, s.dy, out, s.x, in, dst, in, false)
+	if s.bias != nil {
+		s.ones = growOnes(s.ones, b.n)
+		kernel.GEMM(kernel.NN, 1, out, b.n, s.ones, b.n, s.dy, out, dst[out*in:], out, false)
+	}
+	kernel.Scale(dst, 1/float32(b.n), dst)
+}
+
+// fillRows sets every row of y to row.
+func fillRows(y, row []float32) {
+	for at := 0; at < len(y); at += len(row) {
+		copy(y[at:at+len(row)], row)
+	}
+}
+
+// foldWeights sets row i of dst to w[i] times row i of dy, and to zero where
+// w[i] is 0, whatever dy holds. Rows are width wide.
+func foldWeights(dst, dy, w []float32, width int) {
+	for i, f := range w {
+		row := dst[i*width : (i+1)*width]
+		if f == 0 {
+			clear(row)
+		} else {
+			kernel.Scale(row, f, dy[i*width:(i+1)*width])
+		}
+	}
+}
+
+// excludeRows clears the rows of x with w[i] == 0 that hold a NaN or an
+// infinity: times zero they would spread.
+func excludeRows(x, w []float32, width int) {
+	for i, f := range w {
+		if row := x[i*width : (i+1)*width]; f == 0 && !kernel.AllFinite(row) {
+			clear(row)
+		}
+	}
+}
+
+// growOnes returns n ones.
+func growOnes(ones []float32, n int) []float32 {
+	if len(ones) >= n {
+		return ones[:n]
+	}
+	ones = make([]float32, n)
+	for i := range ones {
+		ones[i] = 1
+	}
+	return ones
+}
