@@ -4,18 +4,13 @@ package kernel
 
 import "unsafe"
 
-// callWork bounds rows·depth·width of one assembly call, which the scheduler
-// cannot interrupt: about 100 µs at 60 GFLOP/s.
-const callWork = 3 << 20
-
-// callRows returns how many rows one call may take, a multiple of tile.
-func callRows(tile, depth, width int) int {
-	return max(tile, callWork/(depth*width)/tile*tile)
-}
-
 // sweepRows is how many rows of a are multiplied by all of b before the next
 // rows: with blockLen columns they stay in a 1 MiB L2 cache.
-const sweepRows = packLen
+const sweepRows = 384
+
+// chunkWork bounds rows·depth of one assembly call, which the scheduler cannot
+// interrupt: at most 64 columns wide, about 50 µs at 60 GFLOP/s.
+const chunkWork = 96 * blockLen
 
 // gemm dispatches GEMM on checked, non-empty operands.
 func gemm(op Op, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, add bool) {
@@ -32,16 +27,16 @@ func gemm(op Op, m, n, k int, a []float32, lda int, b []float32, ldb int, c []fl
 		defer packBs.Put(bufB)
 	}
 	var bufA *packA
+	if packingA(op, m, n, length, lda) {
+		bufA = packAs.Get().(*packA)
+		defer packAs.Put(bufA)
+	}
 	sweep, most := sweepRows, 12
-	switch {
-	case n <= groupWidth: // no row of a is read twice
+	if n <= groupWidth { // no row of a is read twice
 		sweep = m
 		if colliding(lda) {
 			most = 6
 		}
-	case m > 24 && colliding(lda):
-		bufA = packAs.Get().(*packA)
-		defer packAs.Put(bufA)
 	}
 	for block := range count {
 		p0 := block * length
@@ -76,15 +71,15 @@ func (p *panel) placeA(op Op, a []float32, lda, i0, p0, rows int, buf *packA) {
 	if op == TN {
 		a = a[p0*lda+i0:]
 		if buf != nil {
-			lda = packRowsA(buf, a, lda, p.depth, rows)
-			a = buf[:]
+			p.packTiles(buf, a, lda, rows)
+			return
 		}
 		p.arow, p.acol = 4, 4*lda
 	} else {
 		a = a[i0*lda+p0:]
 		if buf != nil {
-			lda = packRowsA(buf, a, lda, rows, p.depth)
-			a = buf[:]
+			p.packRows(buf, a, lda, rows)
+			return
 		}
 		p.arow, p.acol = 4*lda, 4
 	}
@@ -93,33 +88,43 @@ func (p *panel) placeA(op Op, a []float32, lda, i0, p0, rows int, buf *packA) {
 
 // group multiplies rows of a by a group of width columns of b: those at p.b, or
 // the packed ones. p.c is the first element made of them. Tiles have at most
-// most rows.
+// most rows, or those that a is packed in.
 func (p *panel) group(level Level, rows, width, most int, buf *packB) {
 	q := *p
-	for j := 0; j < width; {
-		s, w := shapeOf(level, width-j)
-		q.setWidth(s, w)
-		q.tile = tileRows(rows, min(most, s.rows()))
-		if buf != nil {
-			q.b, q.brow = unsafe.Pointer(&buf[j*q.depth]), 4*s.stride()
+	size := 4
+	if q.runs != nil {
+		size = 8
+	}
+	chunk := max(12, chunkWork/q.depth)
+	if p.tile != 0 {
+		chunk -= chunk % p.tile
+	}
+	for i := 0; i < rows; i += chunk {
+		q.rows = min(chunk, rows-i)
+		if p.tile != 0 {
+			q.a = unsafe.Add(p.a, i/p.tile*p.atile)
 		} else {
-			q.b = unsafe.Add(p.b, 4*j)
+			q.a = unsafe.Add(p.a, i*p.arow)
 		}
-		size := 4
-		if q.runs != nil {
-			size = 8
-		}
-		step := callRows(q.tile, q.depth, w)
-		for i := 0; i < rows; i += step {
-			q.rows = min(step, rows-i)
-			q.a = unsafe.Add(p.a, i*q.arow)
+		for j := 0; j < width; {
+			s, w := shapeOf(level, width-j)
+			q.setWidth(s, w)
+			if p.tile == 0 {
+				q.tile = tileRows(q.rows, min(most, s.rows()))
+				q.atile = q.tile * q.arow
+			}
+			if buf != nil {
+				q.b, q.brow = unsafe.Pointer(&buf[j*q.depth]), 4*s.stride()
+			} else {
+				q.b = unsafe.Add(p.b, 4*j)
+			}
 			q.c = unsafe.Add(p.c, i*q.crow+size*j)
 			if q.runs != nil {
 				q.addRuns(s, w)
 			} else {
 				q.multiply(s, w)
 			}
+			j += w
 		}
-		j += w
 	}
 }

@@ -39,7 +39,9 @@ next:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -101,7 +103,7 @@ rows6from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -343,13 +345,15 @@ rows6store:
 	VMOVUPS Z23, K1, 192(AX)
 	ADDQ CX, AX
 rows6done:
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -402,7 +406,7 @@ rows5from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -610,13 +614,15 @@ rows5store:
 	VMOVUPS Z19, K1, 192(AX)
 	ADDQ CX, AX
 rows5done:
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -660,7 +666,7 @@ rows4from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -834,13 +840,15 @@ rows4store:
 	VMOVUPS Z15, K1, 192(AX)
 	ADDQ CX, AX
 rows4done:
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -875,7 +883,7 @@ rows3from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -1015,13 +1023,15 @@ rows3store:
 	VMOVUPS Z11, K1, 192(AX)
 	ADDQ CX, AX
 rows3done:
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -1047,7 +1057,7 @@ rows2from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -1153,13 +1163,15 @@ rows2store:
 	VMOVUPS Z7, K1, 192(AX)
 	ADDQ CX, AX
 rows2done:
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -1176,7 +1188,7 @@ rows1from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -1248,7 +1260,7 @@ rows1store:
 	VMOVUPS Z3, K1, 192(AX)
 	ADDQ CX, AX
 rows1done:
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -1291,7 +1303,9 @@ rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $8, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -1355,7 +1369,7 @@ rows8from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows8odd
-	PCALIGN $32
+	PCALIGN $64
 rows8loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -1609,14 +1623,16 @@ rows8store:
 	VMOVUPS Z23, K1, 128(AX)
 	ADDQ CX, AX
 rows8done:
-	LEAQ (SI)(R10*8), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $8, R15
 	JMP next
 rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $7, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -1673,7 +1689,7 @@ rows7from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows7odd
-	PCALIGN $32
+	PCALIGN $64
 rows7loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -1900,14 +1916,15 @@ rows7store:
 	VMOVUPS Z20, K1, 128(AX)
 	ADDQ CX, AX
 rows7done:
-	LEAQ (SI)(R11*2), SI
-	ADDQ R10, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $7, R15
 	JMP next
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -1957,7 +1974,7 @@ rows6from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -2154,13 +2171,15 @@ rows6store:
 	VMOVUPS Z17, K1, 128(AX)
 	ADDQ CX, AX
 rows6done:
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -2203,7 +2222,7 @@ rows5from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -2373,13 +2392,15 @@ rows5store:
 	VMOVUPS Z14, K1, 128(AX)
 	ADDQ CX, AX
 rows5done:
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -2415,7 +2436,7 @@ rows4from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -2558,13 +2579,15 @@ rows4store:
 	VMOVUPS Z11, K1, 128(AX)
 	ADDQ CX, AX
 rows4done:
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -2593,7 +2616,7 @@ rows3from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -2709,13 +2732,15 @@ rows3store:
 	VMOVUPS Z8, K1, 128(AX)
 	ADDQ CX, AX
 rows3done:
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -2737,7 +2762,7 @@ rows2from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -2826,13 +2851,15 @@ rows2store:
 	VMOVUPS Z5, K1, 128(AX)
 	ADDQ CX, AX
 rows2done:
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -2847,7 +2874,7 @@ rows1from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -2909,7 +2936,7 @@ rows1store:
 	VMOVUPS Z2, K1, 128(AX)
 	ADDQ CX, AX
 rows1done:
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -2960,7 +2987,9 @@ rows12:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $12, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -3028,7 +3057,7 @@ rows12from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows12odd
-	PCALIGN $32
+	PCALIGN $64
 rows12loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -3303,14 +3332,16 @@ rows12store:
 	VMOVUPS Z23, K1, 64(AX)
 	ADDQ CX, AX
 rows12done:
-	LEAQ (SI)(R11*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $12, R15
 	JMP next
 rows11:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $11, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -3373,7 +3404,7 @@ rows11from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows11odd
-	PCALIGN $32
+	PCALIGN $64
 rows11loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -3628,15 +3659,16 @@ rows11store:
 	VMOVUPS Z21, K1, 64(AX)
 	ADDQ CX, AX
 rows11done:
-	LEAQ (SI)(R11*2), SI
-	ADDQ R12, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $11, R15
 	JMP next
 rows10:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $10, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -3694,7 +3726,7 @@ rows10from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows10odd
-	PCALIGN $32
+	PCALIGN $64
 rows10loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -3929,14 +3961,16 @@ rows10store:
 	VMOVUPS Z19, K1, 64(AX)
 	ADDQ CX, AX
 rows10done:
-	LEAQ (SI)(R12*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $10, R15
 	JMP next
 rows9:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $9, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -3989,7 +4023,7 @@ rows9from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows9odd
-	PCALIGN $32
+	PCALIGN $64
 rows9loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -4204,15 +4238,16 @@ rows9store:
 	VMOVUPS Z17, K1, 64(AX)
 	ADDQ CX, AX
 rows9done:
-	LEAQ (SI)(R11*2), SI
-	ADDQ R11, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $9, R15
 	JMP next
 rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $8, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -4260,7 +4295,7 @@ rows8from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows8odd
-	PCALIGN $32
+	PCALIGN $64
 rows8loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -4455,14 +4490,16 @@ rows8store:
 	VMOVUPS Z15, K1, 64(AX)
 	ADDQ CX, AX
 rows8done:
-	LEAQ (SI)(R10*8), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $8, R15
 	JMP next
 rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $7, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -4505,7 +4542,7 @@ rows7from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows7odd
-	PCALIGN $32
+	PCALIGN $64
 rows7loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -4680,14 +4717,15 @@ rows7store:
 	VMOVUPS Z13, K1, 64(AX)
 	ADDQ CX, AX
 rows7done:
-	LEAQ (SI)(R11*2), SI
-	ADDQ R10, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $7, R15
 	JMP next
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -4725,7 +4763,7 @@ rows6from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -4877,13 +4915,15 @@ rows6store:
 	VMOVUPS Z11, K1, 64(AX)
 	ADDQ CX, AX
 rows6done:
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -4916,7 +4956,7 @@ rows5from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -5048,13 +5088,15 @@ rows5store:
 	VMOVUPS Z9, K1, 64(AX)
 	ADDQ CX, AX
 rows5done:
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -5082,7 +5124,7 @@ rows4from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -5194,13 +5236,15 @@ rows4store:
 	VMOVUPS Z7, K1, 64(AX)
 	ADDQ CX, AX
 rows4done:
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -5223,7 +5267,7 @@ rows3from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -5315,13 +5359,15 @@ rows3store:
 	VMOVUPS Z5, K1, 64(AX)
 	ADDQ CX, AX
 rows3done:
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -5339,7 +5385,7 @@ rows2from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -5411,13 +5457,15 @@ rows2store:
 	VMOVUPS Z3, K1, 64(AX)
 	ADDQ CX, AX
 rows2done:
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -5430,7 +5478,7 @@ rows1from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -5482,7 +5530,7 @@ rows1store:
 	VMOVUPS Z1, K1, 64(AX)
 	ADDQ CX, AX
 rows1done:
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -5533,7 +5581,9 @@ rows12:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $12, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -5577,7 +5627,7 @@ rows12from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows12odd
-	PCALIGN $32
+	PCALIGN $64
 rows12loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -5729,14 +5779,16 @@ rows12store:
 	VMOVUPS Z11, K1, 0(AX)
 	ADDQ CX, AX
 rows12done:
-	LEAQ (SI)(R11*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $12, R15
 	JMP next
 rows11:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $11, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -5777,7 +5829,7 @@ rows11from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows11odd
-	PCALIGN $32
+	PCALIGN $64
 rows11loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -5919,15 +5971,16 @@ rows11store:
 	VMOVUPS Z10, K1, 0(AX)
 	ADDQ CX, AX
 rows11done:
-	LEAQ (SI)(R11*2), SI
-	ADDQ R12, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $11, R15
 	JMP next
 rows10:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $10, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -5965,7 +6018,7 @@ rows10from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows10odd
-	PCALIGN $32
+	PCALIGN $64
 rows10loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -6097,14 +6150,16 @@ rows10store:
 	VMOVUPS Z9, K1, 0(AX)
 	ADDQ CX, AX
 rows10done:
-	LEAQ (SI)(R12*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $10, R15
 	JMP next
 rows9:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $9, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -6139,7 +6194,7 @@ rows9from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows9odd
-	PCALIGN $32
+	PCALIGN $64
 rows9loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -6261,15 +6316,16 @@ rows9store:
 	VMOVUPS Z8, K1, 0(AX)
 	ADDQ CX, AX
 rows9done:
-	LEAQ (SI)(R11*2), SI
-	ADDQ R11, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $9, R15
 	JMP next
 rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $8, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -6301,7 +6357,7 @@ rows8from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows8odd
-	PCALIGN $32
+	PCALIGN $64
 rows8loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -6413,14 +6469,16 @@ rows8store:
 	VMOVUPS Z7, K1, 0(AX)
 	ADDQ CX, AX
 rows8done:
-	LEAQ (SI)(R10*8), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $8, R15
 	JMP next
 rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $7, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -6449,7 +6507,7 @@ rows7from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows7odd
-	PCALIGN $32
+	PCALIGN $64
 rows7loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -6551,14 +6609,15 @@ rows7store:
 	VMOVUPS Z6, K1, 0(AX)
 	ADDQ CX, AX
 rows7done:
-	LEAQ (SI)(R11*2), SI
-	ADDQ R10, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $7, R15
 	JMP next
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -6584,7 +6643,7 @@ rows6from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -6673,13 +6732,15 @@ rows6store:
 	VMOVUPS Z5, K1, 0(AX)
 	ADDQ CX, AX
 rows6done:
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -6702,7 +6763,7 @@ rows5from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -6781,13 +6842,15 @@ rows5store:
 	VMOVUPS Z4, K1, 0(AX)
 	ADDQ CX, AX
 rows5done:
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -6807,7 +6870,7 @@ rows4from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -6876,13 +6939,15 @@ rows4store:
 	VMOVUPS Z3, K1, 0(AX)
 	ADDQ CX, AX
 rows4done:
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -6899,7 +6964,7 @@ rows3from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -6958,13 +7023,15 @@ rows3store:
 	VMOVUPS Z2, K1, 0(AX)
 	ADDQ CX, AX
 rows3done:
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -6978,7 +7045,7 @@ rows2from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -7027,13 +7094,15 @@ rows2store:
 	VMOVUPS Z1, K1, 0(AX)
 	ADDQ CX, AX
 rows2done:
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
@@ -7044,7 +7113,7 @@ rows1from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -7083,7 +7152,7 @@ rows1store:
 	VMOVUPS Z0, K1, 0(AX)
 	ADDQ CX, AX
 rows1done:
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -7119,7 +7188,9 @@ next:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -7151,7 +7222,7 @@ rows6from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS 0(BX), Y12
 	VMOVUPS 32(BX), Y13
@@ -7303,13 +7374,15 @@ rows6store:
 	VMOVUPS Y11, 32(AX)
 	ADDQ CX, AX
 rows6done:
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -7337,7 +7410,7 @@ rows5from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS 0(BX), Y12
 	VMOVUPS 32(BX), Y13
@@ -7469,13 +7542,15 @@ rows5store:
 	VMOVUPS Y9, 32(AX)
 	ADDQ CX, AX
 rows5done:
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -7499,7 +7574,7 @@ rows4from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS 0(BX), Y12
 	VMOVUPS 32(BX), Y13
@@ -7611,13 +7686,15 @@ rows4store:
 	VMOVUPS Y7, 32(AX)
 	ADDQ CX, AX
 rows4done:
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -7637,7 +7714,7 @@ rows3from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS 0(BX), Y12
 	VMOVUPS 32(BX), Y13
@@ -7729,13 +7806,15 @@ rows3store:
 	VMOVUPS Y5, 32(AX)
 	ADDQ CX, AX
 rows3done:
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -7751,7 +7830,7 @@ rows2from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS 0(BX), Y12
 	VMOVUPS 32(BX), Y13
@@ -7823,13 +7902,15 @@ rows2store:
 	VMOVUPS Y3, 32(AX)
 	ADDQ CX, AX
 rows2done:
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
@@ -7841,7 +7922,7 @@ rows1from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS 0(BX), Y12
 	VMOVUPS 32(BX), Y13
@@ -7893,7 +7974,7 @@ rows1store:
 	VMOVUPS Y1, 32(AX)
 	ADDQ CX, AX
 rows1done:
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -7931,7 +8012,9 @@ next:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -7963,7 +8046,7 @@ rows6from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS 0(BX), Y12
 	VMASKMOVPS 32(BX), Y15, Y13
@@ -8121,13 +8204,15 @@ rows6store:
 	VMASKMOVPS Y11, Y15, 32(AX)
 	ADDQ CX, AX
 rows6done:
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -8155,7 +8240,7 @@ rows5from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS 0(BX), Y12
 	VMASKMOVPS 32(BX), Y15, Y13
@@ -8292,13 +8377,15 @@ rows5store:
 	VMASKMOVPS Y9, Y15, 32(AX)
 	ADDQ CX, AX
 rows5done:
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -8322,7 +8409,7 @@ rows4from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS 0(BX), Y12
 	VMASKMOVPS 32(BX), Y15, Y13
@@ -8438,13 +8525,15 @@ rows4store:
 	VMASKMOVPS Y7, Y15, 32(AX)
 	ADDQ CX, AX
 rows4done:
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -8464,7 +8553,7 @@ rows3from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS 0(BX), Y12
 	VMASKMOVPS 32(BX), Y15, Y13
@@ -8559,13 +8648,15 @@ rows3store:
 	VMASKMOVPS Y5, Y15, 32(AX)
 	ADDQ CX, AX
 rows3done:
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -8581,7 +8672,7 @@ rows2from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS 0(BX), Y12
 	VMASKMOVPS 32(BX), Y15, Y13
@@ -8655,13 +8746,15 @@ rows2store:
 	VMASKMOVPS Y3, Y15, 32(AX)
 	ADDQ CX, AX
 rows2done:
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
@@ -8673,7 +8766,7 @@ rows1from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS 0(BX), Y12
 	VMASKMOVPS 32(BX), Y15, Y13
@@ -8726,7 +8819,7 @@ rows1store:
 	VMASKMOVPS Y1, Y15, 32(AX)
 	ADDQ CX, AX
 rows1done:
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -8775,7 +8868,9 @@ rows12:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $12, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -8819,7 +8914,7 @@ rows12from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows12odd
-	PCALIGN $32
+	PCALIGN $64
 rows12loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -9007,14 +9102,16 @@ rows12store:
 	VMOVUPS Y11, 0(AX)
 	ADDQ CX, AX
 rows12done:
-	LEAQ (SI)(R11*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $12, R15
 	JMP next
 rows11:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $11, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -9055,7 +9152,7 @@ rows11from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows11odd
-	PCALIGN $32
+	PCALIGN $64
 rows11loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -9230,15 +9327,16 @@ rows11store:
 	VMOVUPS Y10, 0(AX)
 	ADDQ CX, AX
 rows11done:
-	LEAQ (SI)(R11*2), SI
-	ADDQ R12, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $11, R15
 	JMP next
 rows10:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $10, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -9276,7 +9374,7 @@ rows10from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows10odd
-	PCALIGN $32
+	PCALIGN $64
 rows10loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -9438,14 +9536,16 @@ rows10store:
 	VMOVUPS Y9, 0(AX)
 	ADDQ CX, AX
 rows10done:
-	LEAQ (SI)(R12*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $10, R15
 	JMP next
 rows9:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $9, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -9480,7 +9580,7 @@ rows9from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows9odd
-	PCALIGN $32
+	PCALIGN $64
 rows9loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -9629,15 +9729,16 @@ rows9store:
 	VMOVUPS Y8, 0(AX)
 	ADDQ CX, AX
 rows9done:
-	LEAQ (SI)(R11*2), SI
-	ADDQ R11, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $9, R15
 	JMP next
 rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $8, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -9669,7 +9770,7 @@ rows8from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows8odd
-	PCALIGN $32
+	PCALIGN $64
 rows8loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -9805,14 +9906,16 @@ rows8store:
 	VMOVUPS Y7, 0(AX)
 	ADDQ CX, AX
 rows8done:
-	LEAQ (SI)(R10*8), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $8, R15
 	JMP next
 rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $7, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -9841,7 +9944,7 @@ rows7from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows7odd
-	PCALIGN $32
+	PCALIGN $64
 rows7loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -9964,14 +10067,15 @@ rows7store:
 	VMOVUPS Y6, 0(AX)
 	ADDQ CX, AX
 rows7done:
-	LEAQ (SI)(R11*2), SI
-	ADDQ R10, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $7, R15
 	JMP next
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -9997,7 +10101,7 @@ rows6from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -10104,13 +10208,15 @@ rows6store:
 	VMOVUPS Y5, 0(AX)
 	ADDQ CX, AX
 rows6done:
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -10133,7 +10239,7 @@ rows5from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -10227,13 +10333,15 @@ rows5store:
 	VMOVUPS Y4, 0(AX)
 	ADDQ CX, AX
 rows5done:
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -10253,7 +10361,7 @@ rows4from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -10334,13 +10442,15 @@ rows4store:
 	VMOVUPS Y3, 0(AX)
 	ADDQ CX, AX
 rows4done:
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -10357,7 +10467,7 @@ rows3from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -10425,13 +10535,15 @@ rows3store:
 	VMOVUPS Y2, 0(AX)
 	ADDQ CX, AX
 rows3done:
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -10445,7 +10557,7 @@ rows2from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -10500,13 +10612,15 @@ rows2store:
 	VMOVUPS Y1, 0(AX)
 	ADDQ CX, AX
 rows2done:
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
@@ -10517,7 +10631,7 @@ rows1from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -10559,7 +10673,7 @@ rows1store:
 	VMOVUPS Y0, 0(AX)
 	ADDQ CX, AX
 rows1done:
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -10610,7 +10724,9 @@ rows12:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $12, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -10654,7 +10770,7 @@ rows12from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows12odd
-	PCALIGN $32
+	PCALIGN $64
 rows12loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -10854,14 +10970,16 @@ rows12store:
 	VMASKMOVPS Y11, Y15, 0(AX)
 	ADDQ CX, AX
 rows12done:
-	LEAQ (SI)(R11*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $12, R15
 	JMP next
 rows11:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $11, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -10902,7 +11020,7 @@ rows11from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows11odd
-	PCALIGN $32
+	PCALIGN $64
 rows11loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -11088,15 +11206,16 @@ rows11store:
 	VMASKMOVPS Y10, Y15, 0(AX)
 	ADDQ CX, AX
 rows11done:
-	LEAQ (SI)(R11*2), SI
-	ADDQ R12, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $11, R15
 	JMP next
 rows10:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $10, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -11134,7 +11253,7 @@ rows10from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows10odd
-	PCALIGN $32
+	PCALIGN $64
 rows10loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -11306,14 +11425,16 @@ rows10store:
 	VMASKMOVPS Y9, Y15, 0(AX)
 	ADDQ CX, AX
 rows10done:
-	LEAQ (SI)(R12*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $10, R15
 	JMP next
 rows9:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $9, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -11348,7 +11469,7 @@ rows9from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows9odd
-	PCALIGN $32
+	PCALIGN $64
 rows9loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -11506,15 +11627,16 @@ rows9store:
 	VMASKMOVPS Y8, Y15, 0(AX)
 	ADDQ CX, AX
 rows9done:
-	LEAQ (SI)(R11*2), SI
-	ADDQ R11, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $9, R15
 	JMP next
 rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $8, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -11546,7 +11668,7 @@ rows8from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows8odd
-	PCALIGN $32
+	PCALIGN $64
 rows8loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -11690,14 +11812,16 @@ rows8store:
 	VMASKMOVPS Y7, Y15, 0(AX)
 	ADDQ CX, AX
 rows8done:
-	LEAQ (SI)(R10*8), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $8, R15
 	JMP next
 rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $7, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -11726,7 +11850,7 @@ rows7from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows7odd
-	PCALIGN $32
+	PCALIGN $64
 rows7loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -11856,14 +11980,15 @@ rows7store:
 	VMASKMOVPS Y6, Y15, 0(AX)
 	ADDQ CX, AX
 rows7done:
-	LEAQ (SI)(R11*2), SI
-	ADDQ R10, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $7, R15
 	JMP next
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -11889,7 +12014,7 @@ rows6from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -12002,13 +12127,15 @@ rows6store:
 	VMASKMOVPS Y5, Y15, 0(AX)
 	ADDQ CX, AX
 rows6done:
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -12031,7 +12158,7 @@ rows5from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -12130,13 +12257,15 @@ rows5store:
 	VMASKMOVPS Y4, Y15, 0(AX)
 	ADDQ CX, AX
 rows5done:
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -12156,7 +12285,7 @@ rows4from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -12241,13 +12370,15 @@ rows4store:
 	VMASKMOVPS Y3, Y15, 0(AX)
 	ADDQ CX, AX
 rows4done:
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -12264,7 +12395,7 @@ rows3from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -12335,13 +12466,15 @@ rows3store:
 	VMASKMOVPS Y2, Y15, 0(AX)
 	ADDQ CX, AX
 rows3done:
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -12355,7 +12488,7 @@ rows2from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -12412,13 +12545,15 @@ rows2store:
 	VMASKMOVPS Y1, Y15, 0(AX)
 	ADDQ CX, AX
 rows2done:
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	MOVQ panel_mode(DI), CX
@@ -12429,7 +12564,7 @@ rows1from:
 	MOVQ panel_depth(DI), CX
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -12472,7 +12607,7 @@ rows1store:
 	VMASKMOVPS Y0, Y15, 0(AX)
 	ADDQ CX, AX
 rows1done:
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -12578,6 +12713,31 @@ done:
 	VZEROUPPER
 	RET
 
+// func copyTile(p *strip)
+TEXT ·copyTile(SB), NOSPLIT, $0-8
+	MOVQ p+0(FP), DI
+	MOVQ strip_rows(DI), SI
+	MOVQ strip_dst(DI), BX
+	MOVQ strip_dstrow(DI), R8
+	MOVQ strip_srcrow(DI), R9
+	MOVQ strip_blocks(DI), CX
+	MOVQ strip_mask(DI), DX
+	VMOVDQU (DX), Y1
+	DECQ CX
+	JEQ last
+row:
+	VMASKMOVPS (SI), Y1, Y0
+	VMOVUPS Y0, (BX)
+	ADDQ R9, SI
+	ADDQ R8, BX
+	DECQ CX
+	JNZ row
+last:
+	VMASKMOVPS (SI), Y1, Y0
+	VMASKMOVPS Y0, Y1, (BX)
+	VZEROUPPER
+	RET
+
 // func peakFMA512(n int)
 TEXT ·peakFMA512(SB), NOSPLIT, $0-8
 	MOVQ n+0(FP), CX
@@ -12607,7 +12767,7 @@ TEXT ·peakFMA512(SB), NOSPLIT, $0-8
 	VPXORQ Z23, Z23, Z23
 	VPXORQ Z24, Z24, Z24
 	VPXORQ Z25, Z25, Z25
-	PCALIGN $32
+	PCALIGN $64
 loop:
 	VFMADD231PS Z24, Z25, Z0
 	VFMADD231PS Z24, Z25, Z1
@@ -12679,7 +12839,7 @@ TEXT ·peakFMA256(SB), NOSPLIT, $0-8
 	VXORPS Y11, Y11, Y11
 	VXORPS Y12, Y12, Y12
 	VXORPS Y13, Y13, Y13
-	PCALIGN $32
+	PCALIGN $64
 loop:
 	VFMADD231PS Y12, Y13, Y0
 	VFMADD231PS Y12, Y13, Y1

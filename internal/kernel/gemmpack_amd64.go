@@ -10,7 +10,7 @@ import (
 // packLen is the longest panel of b that is packed, in rows, and groupWidth
 // how many columns are packed at a time: one panel of AVX-512, four of AVX2.
 const (
-	packLen    = 384
+	packLen    = blockLen
 	groupWidth = 64
 )
 
@@ -26,26 +26,55 @@ func packingB(m, n, depth, ldb int) bool {
 	return m > 24 && ldb > groupWidth && (depth > 32 || depth > 4 && colliding(ldb))
 }
 
-// A packA holds rows of a that lie a multiple of 1 KiB apart closer to each
-// other: at such a distance they all fall in a few sets of a cache.
-type packA [packLen * (256 + packGap)]float32
+// A packA holds rows of op(a) close together. Where they lie a multiple of 1 KiB
+// apart they all fall in a few sets of a cache; and of a transposed a, a tile
+// reads a line from every row and uses only a part of it.
+type packA [sweepRows * (packLen + packGap)]float32
 
-// packGap makes the distance between packed rows of a an odd number of cache
-// lines when their length is a multiple of 32 floats.
+// packGap makes the distance between packed rows an odd number of cache lines
+// where their length is a multiple of 32 floats.
 const packGap = 16
 
 var packAs = sync.Pool{New: func() any { return new(packA) }}
 
-// colliding reports whether rows lda floats apart collide in caches.
-func colliding(lda int) bool { return lda%256 == 0 }
+// colliding reports whether rows ld floats apart collide in caches.
+func colliding(ld int) bool { return ld%256 == 0 }
 
-// packRowsA copies rows of cols floats and returns the distance between them.
-func packRowsA(buf *packA, a []float32, lda, rows, cols int) (ld int) {
-	ld = cols + packGap
-	for r := range rows {
-		copy(buf[r*ld:r*ld+cols], a[r*lda:r*lda+cols])
+// packingA reports whether a packed copy of a pays: it is read often enough,
+// and badly placed.
+func packingA(op Op, m, n, depth, lda int) bool {
+	if m <= 24 || n <= groupWidth || depth <= 16 {
+		return false
 	}
-	return ld
+	return colliding(lda) || op == TN && lda > 16 && depth > 64
+}
+
+// packRows copies depth floats of every row of a.
+func (p *panel) packRows(buf *packA, a []float32, lda, rows int) {
+	ld := p.depth + packGap
+	for r := range rows {
+		copy(buf[r*ld:r*ld+p.depth], a[r*lda:r*lda+p.depth])
+	}
+	p.a, p.arow, p.acol = unsafe.Pointer(buf), 4*ld, 4
+}
+
+// packTiles copies the transpose of depth rows of a, in tiles whose columns are
+// contiguous. It sets p.tile and p.atile, which then hold for all of b.
+func (p *panel) packTiles(buf *packA, a []float32, lda, rows int) {
+	p.tile = tileRows(rows, 6)
+	p.atile = 4 * p.tile * p.depth
+	p.a, p.arow, p.acol = unsafe.Pointer(buf), 4, 4*p.tile
+	const together = 64 // rows whose lines stay in the L2 cache even when they collide
+	for q := 0; q < p.depth; q += together {
+		for i := 0; i < rows; i += p.tile {
+			s := strip{
+				dst: unsafe.Pointer(&buf[i*p.depth+q*p.tile]), dstrow: p.acol, srcrow: 4 * lda,
+				blocks: min(together, p.depth-q), mask: unsafe.Pointer(&lanes256[8-min(p.tile, rows-i)]),
+			}
+			s.rows[0] = unsafe.Pointer(&a[q*lda+i])
+			copyTile(&s)
+		}
+	}
 }
 
 // packGroup lays out depth rows of width columns of b from the first of them.
@@ -76,14 +105,15 @@ func packGroupTransposed(level Level, buf *packB, b []float32, ldb, depth, width
 	}
 }
 
-// A strip is a call of transpose8 or copyRows.
+// A strip is a call of transpose8, copyRows or copyTile.
 type strip struct {
-	rows   [8]unsafe.Pointer // read 8·blocks floats each; copyRows has the first
-	dst    unsafe.Pointer    // 8·blocks (copyRows: blocks) rows
+	rows   [8]unsafe.Pointer // read 8·blocks floats each; the copies have the first
+	dst    unsafe.Pointer    // 8·blocks rows (the copies: blocks)
 	dstrow int               // bytes between them
 	blocks int               // at least 1
-	srcrow int               // copyRows: bytes between the rows read
+	srcrow int               // the copies: bytes between the rows read
 	size   int               // copyRows: bytes of a row, a multiple of 32
+	mask   unsafe.Pointer    // copyTile: lanes of a row, 8 int32
 }
 
 //go:noescape
@@ -91,6 +121,9 @@ func transpose8(p *strip)
 
 //go:noescape
 func copyRows(p *strip)
+
+//go:noescape
+func copyTile(p *strip)
 
 // transposeRows copies width rows of b, depth floats each, to the columns of
 // dst, stride apart. The rows that a vector has and b has not repeat b's last:

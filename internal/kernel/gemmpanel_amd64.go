@@ -9,6 +9,7 @@ import "unsafe"
 type panel struct {
 	a          unsafe.Pointer // first row's first element
 	arow, acol int            // distance between rows of op(a), between columns
+	atile      int            // distance between tiles of a
 	b          unsafe.Pointer
 	brow       int
 	c          unsafe.Pointer

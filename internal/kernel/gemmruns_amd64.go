@@ -79,7 +79,7 @@ func gemmRuns(m, n int, a []float32, lda int, b []float32, ldb int, ends []int, 
 	buf := runsPacks.Get().(*runsPack)
 	defer runsPacks.Put(buf)
 	var bufA *packA
-	if m > 24 && n > groupWidth && colliding(lda) {
+	if packingA(TN, m, n, ends[len(ends)-1], lda) {
 		bufA = packAs.Get().(*packA)
 		defer packAs.Put(bufA)
 	}
@@ -120,7 +120,7 @@ func addTogether(level Level, buf *runsPack, bufA *packA, m, n, depth int, a []f
 	}
 	sweep := m
 	if bufA != nil {
-		sweep = len(bufA)/packLen - packGap
+		sweep = sweepRows
 	}
 	for i := 0; i < m; i += sweep {
 		rows := min(sweep, m-i)

@@ -46,7 +46,9 @@ next:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -131,7 +133,7 @@ rows6run:
 	VPXORQ Z23, Z23, Z23
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -431,13 +433,15 @@ rows6end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $6, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -509,7 +513,7 @@ rows5run:
 	VPXORQ Z19, Z19, Z19
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -765,13 +769,15 @@ rows5end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $5, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -830,7 +836,7 @@ rows4run:
 	VPXORQ Z15, Z15, Z15
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -1042,13 +1048,15 @@ rows4end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $4, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -1094,7 +1102,7 @@ rows3run:
 	VPXORQ Z11, Z11, Z11
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -1262,13 +1270,15 @@ rows3end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $3, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -1301,7 +1311,7 @@ rows2run:
 	VPXORQ Z7, Z7, Z7
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -1425,13 +1435,15 @@ rows2end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $2, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -1451,7 +1463,7 @@ rows1run:
 	VPXORQ Z3, Z3, Z3
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -1531,7 +1543,7 @@ rows1end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $1, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -1575,7 +1587,9 @@ rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $8, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -1662,7 +1676,7 @@ rows8run:
 	VPXORQ Z23, Z23, Z23
 	SUBQ $2, CX
 	JLT rows8odd
-	PCALIGN $32
+	PCALIGN $64
 rows8loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -1970,14 +1984,16 @@ rows8end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $8, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*8), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $8, R15
 	JMP next
 rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $7, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -2054,7 +2070,7 @@ rows7run:
 	VPXORQ Z20, Z20, Z20
 	SUBQ $2, CX
 	JLT rows7odd
-	PCALIGN $32
+	PCALIGN $64
 rows7loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -2328,14 +2344,15 @@ rows7end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $7, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
-	ADDQ R10, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $7, R15
 	JMP next
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -2402,7 +2419,7 @@ rows6run:
 	VPXORQ Z17, Z17, Z17
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -2639,13 +2656,15 @@ rows6end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $6, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -2702,7 +2721,7 @@ rows5run:
 	VPXORQ Z14, Z14, Z14
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -2905,13 +2924,15 @@ rows5end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $5, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -2958,7 +2979,7 @@ rows4run:
 	VPXORQ Z11, Z11, Z11
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -3127,13 +3148,15 @@ rows4end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $4, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -3170,7 +3193,7 @@ rows3run:
 	VPXORQ Z8, Z8, Z8
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -3305,13 +3328,15 @@ rows3end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $3, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -3338,7 +3363,7 @@ rows2run:
 	VPXORQ Z5, Z5, Z5
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -3439,13 +3464,15 @@ rows2end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $2, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -3462,7 +3489,7 @@ rows1run:
 	VPXORQ Z2, Z2, Z2
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS 64(BX), Z25
@@ -3529,7 +3556,7 @@ rows1end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $1, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -3581,7 +3608,9 @@ rows12:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $12, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -3672,7 +3701,7 @@ rows12run:
 	VPXORQ Z23, Z23, Z23
 	SUBQ $2, CX
 	JLT rows12odd
-	PCALIGN $32
+	PCALIGN $64
 rows12loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -3993,14 +4022,16 @@ rows12end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $12, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $12, R15
 	JMP next
 rows11:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $11, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -4084,7 +4115,7 @@ rows11run:
 	VPXORQ Z21, Z21, Z21
 	SUBQ $2, CX
 	JLT rows11odd
-	PCALIGN $32
+	PCALIGN $64
 rows11loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -4381,15 +4412,16 @@ rows11end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $11, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
-	ADDQ R12, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $11, R15
 	JMP next
 rows10:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $10, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -4466,7 +4498,7 @@ rows10run:
 	VPXORQ Z19, Z19, Z19
 	SUBQ $2, CX
 	JLT rows10odd
-	PCALIGN $32
+	PCALIGN $64
 rows10loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -4739,14 +4771,16 @@ rows10end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $10, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R12*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $10, R15
 	JMP next
 rows9:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $9, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -4816,7 +4850,7 @@ rows9run:
 	VPXORQ Z17, Z17, Z17
 	SUBQ $2, CX
 	JLT rows9odd
-	PCALIGN $32
+	PCALIGN $64
 rows9loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -5065,15 +5099,16 @@ rows9end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $9, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
-	ADDQ R11, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $9, R15
 	JMP next
 rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $8, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -5136,7 +5171,7 @@ rows8run:
 	VPXORQ Z15, Z15, Z15
 	SUBQ $2, CX
 	JLT rows8odd
-	PCALIGN $32
+	PCALIGN $64
 rows8loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -5361,14 +5396,16 @@ rows8end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $8, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*8), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $8, R15
 	JMP next
 rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $7, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -5424,7 +5461,7 @@ rows7run:
 	VPXORQ Z13, Z13, Z13
 	SUBQ $2, CX
 	JLT rows7odd
-	PCALIGN $32
+	PCALIGN $64
 rows7loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -5625,14 +5662,15 @@ rows7end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $7, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
-	ADDQ R10, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $7, R15
 	JMP next
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -5681,7 +5719,7 @@ rows6run:
 	VPXORQ Z11, Z11, Z11
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -5855,13 +5893,15 @@ rows6end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $6, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -5903,7 +5943,7 @@ rows5run:
 	VPXORQ Z9, Z9, Z9
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -6053,13 +6093,15 @@ rows5end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $5, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -6094,7 +6136,7 @@ rows4run:
 	VPXORQ Z7, Z7, Z7
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -6220,13 +6262,15 @@ rows4end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $4, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -6254,7 +6298,7 @@ rows3run:
 	VPXORQ Z5, Z5, Z5
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -6356,13 +6400,15 @@ rows3end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $3, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -6383,7 +6429,7 @@ rows2run:
 	VPXORQ Z3, Z3, Z3
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -6461,13 +6507,15 @@ rows2end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $2, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	PREFETCHT0 128(CX)
@@ -6481,7 +6529,7 @@ rows1run:
 	VPXORQ Z1, Z1, Z1
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS 0(BX), Z24
 	VMOVUPS.Z 64(BX), K1, Z25
@@ -6535,7 +6583,7 @@ rows1end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $1, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -6587,7 +6635,9 @@ rows12:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $12, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -6642,7 +6692,7 @@ rows12run:
 	VPXORQ Z11, Z11, Z11
 	SUBQ $2, CX
 	JLT rows12odd
-	PCALIGN $32
+	PCALIGN $64
 rows12loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -6804,14 +6854,16 @@ rows12end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $12, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $12, R15
 	JMP next
 rows11:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $11, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -6862,7 +6914,7 @@ rows11run:
 	VPXORQ Z10, Z10, Z10
 	SUBQ $2, CX
 	JLT rows11odd
-	PCALIGN $32
+	PCALIGN $64
 rows11loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -7013,15 +7065,16 @@ rows11end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $11, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
-	ADDQ R12, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $11, R15
 	JMP next
 rows10:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $10, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -7068,7 +7121,7 @@ rows10run:
 	VPXORQ Z9, Z9, Z9
 	SUBQ $2, CX
 	JLT rows10odd
-	PCALIGN $32
+	PCALIGN $64
 rows10loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -7208,14 +7261,16 @@ rows10end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $10, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R12*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $10, R15
 	JMP next
 rows9:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $9, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -7258,7 +7313,7 @@ rows9run:
 	VPXORQ Z8, Z8, Z8
 	SUBQ $2, CX
 	JLT rows9odd
-	PCALIGN $32
+	PCALIGN $64
 rows9loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -7387,15 +7442,16 @@ rows9end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $9, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
-	ADDQ R11, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $9, R15
 	JMP next
 rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $8, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -7434,7 +7490,7 @@ rows8run:
 	VPXORQ Z7, Z7, Z7
 	SUBQ $2, CX
 	JLT rows8odd
-	PCALIGN $32
+	PCALIGN $64
 rows8loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -7552,14 +7608,16 @@ rows8end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $8, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*8), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $8, R15
 	JMP next
 rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $7, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -7594,7 +7652,7 @@ rows7run:
 	VPXORQ Z6, Z6, Z6
 	SUBQ $2, CX
 	JLT rows7odd
-	PCALIGN $32
+	PCALIGN $64
 rows7loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -7701,14 +7759,15 @@ rows7end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $7, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
-	ADDQ R10, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $7, R15
 	JMP next
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -7739,7 +7798,7 @@ rows6run:
 	VPXORQ Z5, Z5, Z5
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -7832,13 +7891,15 @@ rows6end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $6, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -7865,7 +7926,7 @@ rows5run:
 	VPXORQ Z4, Z4, Z4
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -7947,13 +8008,15 @@ rows5end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $5, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -7976,7 +8039,7 @@ rows4run:
 	VPXORQ Z3, Z3, Z3
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -8047,13 +8110,15 @@ rows4end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $4, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -8072,7 +8137,7 @@ rows3run:
 	VPXORQ Z2, Z2, Z2
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -8132,13 +8197,15 @@ rows3end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $3, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -8153,7 +8220,7 @@ rows2run:
 	VPXORQ Z1, Z1, Z1
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -8202,13 +8269,15 @@ rows2end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $2, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -8219,7 +8288,7 @@ rows1run:
 	VPXORQ Z0, Z0, Z0
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS.Z 0(BX), K1, Z24
 	VFMADD231PS.BCST (R8), Z24, Z0
@@ -8257,7 +8326,7 @@ rows1end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $1, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -8293,7 +8362,9 @@ next:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -8330,7 +8401,7 @@ rows6run:
 	VXORPS Y11, Y11, Y11
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS 0(BX), Y12
 	VMOVUPS 32(BX), Y13
@@ -8553,13 +8624,15 @@ rows6end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $6, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -8591,7 +8664,7 @@ rows5run:
 	VXORPS Y9, Y9, Y9
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS 0(BX), Y12
 	VMOVUPS 32(BX), Y13
@@ -8782,13 +8855,15 @@ rows5end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $5, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -8815,7 +8890,7 @@ rows4run:
 	VXORPS Y7, Y7, Y7
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS 0(BX), Y12
 	VMOVUPS 32(BX), Y13
@@ -8974,13 +9049,15 @@ rows4end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $4, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -9002,7 +9079,7 @@ rows3run:
 	VXORPS Y5, Y5, Y5
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS 0(BX), Y12
 	VMOVUPS 32(BX), Y13
@@ -9129,13 +9206,15 @@ rows3end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $3, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -9152,7 +9231,7 @@ rows2run:
 	VXORPS Y3, Y3, Y3
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS 0(BX), Y12
 	VMOVUPS 32(BX), Y13
@@ -9247,13 +9326,15 @@ rows2end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $2, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -9265,7 +9346,7 @@ rows1run:
 	VXORPS Y1, Y1, Y1
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS 0(BX), Y12
 	VMOVUPS 32(BX), Y13
@@ -9328,7 +9409,7 @@ rows1end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $1, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -9366,7 +9447,9 @@ next:
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -9403,7 +9486,7 @@ rows6run:
 	VXORPS Y11, Y11, Y11
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS 0(BX), Y12
 	VMASKMOVPS 32(BX), Y15, Y13
@@ -9662,13 +9745,15 @@ rows6end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $6, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -9700,7 +9785,7 @@ rows5run:
 	VXORPS Y9, Y9, Y9
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS 0(BX), Y12
 	VMASKMOVPS 32(BX), Y15, Y13
@@ -9921,13 +10006,15 @@ rows5end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $5, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -9954,7 +10041,7 @@ rows4run:
 	VXORPS Y7, Y7, Y7
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS 0(BX), Y12
 	VMASKMOVPS 32(BX), Y15, Y13
@@ -10137,13 +10224,15 @@ rows4end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $4, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -10165,7 +10254,7 @@ rows3run:
 	VXORPS Y5, Y5, Y5
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS 0(BX), Y12
 	VMASKMOVPS 32(BX), Y15, Y13
@@ -10310,13 +10399,15 @@ rows3end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $3, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -10333,7 +10424,7 @@ rows2run:
 	VXORPS Y3, Y3, Y3
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS 0(BX), Y12
 	VMASKMOVPS 32(BX), Y15, Y13
@@ -10440,13 +10531,15 @@ rows2end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $2, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	PREFETCHT0 64(CX)
 	ADDQ panel_crow(DI), CX
@@ -10458,7 +10551,7 @@ rows1run:
 	VXORPS Y1, Y1, Y1
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS 0(BX), Y12
 	VMASKMOVPS 32(BX), Y15, Y13
@@ -10527,7 +10620,7 @@ rows1end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $1, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -10576,7 +10669,9 @@ rows12:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $12, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -10619,7 +10714,7 @@ rows12run:
 	VXORPS Y11, Y11, Y11
 	SUBQ $2, CX
 	JLT rows12odd
-	PCALIGN $32
+	PCALIGN $64
 rows12loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -10866,14 +10961,16 @@ rows12end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $12, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $12, R15
 	JMP next
 rows11:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $11, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -10913,7 +11010,7 @@ rows11run:
 	VXORPS Y10, Y10, Y10
 	SUBQ $2, CX
 	JLT rows11odd
-	PCALIGN $32
+	PCALIGN $64
 rows11loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -11142,15 +11239,16 @@ rows11end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $11, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
-	ADDQ R12, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $11, R15
 	JMP next
 rows10:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $10, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -11187,7 +11285,7 @@ rows10run:
 	VXORPS Y9, Y9, Y9
 	SUBQ $2, CX
 	JLT rows10odd
-	PCALIGN $32
+	PCALIGN $64
 rows10loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -11398,14 +11496,16 @@ rows10end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $10, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R12*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $10, R15
 	JMP next
 rows9:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $9, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -11439,7 +11539,7 @@ rows9run:
 	VXORPS Y8, Y8, Y8
 	SUBQ $2, CX
 	JLT rows9odd
-	PCALIGN $32
+	PCALIGN $64
 rows9loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -11632,15 +11732,16 @@ rows9end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $9, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
-	ADDQ R11, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $9, R15
 	JMP next
 rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $8, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -11671,7 +11772,7 @@ rows8run:
 	VXORPS Y7, Y7, Y7
 	SUBQ $2, CX
 	JLT rows8odd
-	PCALIGN $32
+	PCALIGN $64
 rows8loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -11846,14 +11947,16 @@ rows8end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $8, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*8), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $8, R15
 	JMP next
 rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $7, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -11881,7 +11984,7 @@ rows7run:
 	VXORPS Y6, Y6, Y6
 	SUBQ $2, CX
 	JLT rows7odd
-	PCALIGN $32
+	PCALIGN $64
 rows7loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -12038,14 +12141,15 @@ rows7end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $7, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
-	ADDQ R10, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $7, R15
 	JMP next
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -12070,7 +12174,7 @@ rows6run:
 	VXORPS Y5, Y5, Y5
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -12206,13 +12310,15 @@ rows6end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $6, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -12234,7 +12340,7 @@ rows5run:
 	VXORPS Y4, Y4, Y4
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -12352,13 +12458,15 @@ rows5end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $5, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -12377,7 +12485,7 @@ rows4run:
 	VXORPS Y3, Y3, Y3
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -12477,13 +12585,15 @@ rows4end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $4, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -12499,7 +12609,7 @@ rows3run:
 	VXORPS Y2, Y2, Y2
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -12581,13 +12691,15 @@ rows3end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $3, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -12600,7 +12712,7 @@ rows2run:
 	VXORPS Y1, Y1, Y1
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -12664,13 +12776,15 @@ rows2end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $2, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	MOVQ panel_runs(DI), CX
@@ -12680,7 +12794,7 @@ rows1run:
 	VXORPS Y0, Y0, Y0
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMOVUPS 0(BX), Y12
 	VBROADCASTSS (R8), Y13
@@ -12726,7 +12840,7 @@ rows1end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $1, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next
 
@@ -12777,7 +12891,9 @@ rows12:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $12, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -12820,7 +12936,7 @@ rows12run:
 	VXORPS Y11, Y11, Y11
 	SUBQ $2, CX
 	JLT rows12odd
-	PCALIGN $32
+	PCALIGN $64
 rows12loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -13127,14 +13243,16 @@ rows12end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $12, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $12, R15
 	JMP next
 rows11:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $11, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -13174,7 +13292,7 @@ rows11run:
 	VXORPS Y10, Y10, Y10
 	SUBQ $2, CX
 	JLT rows11odd
-	PCALIGN $32
+	PCALIGN $64
 rows11loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -13458,15 +13576,16 @@ rows11end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $11, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
-	ADDQ R12, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $11, R15
 	JMP next
 rows10:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $10, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -13503,7 +13622,7 @@ rows10run:
 	VXORPS Y9, Y9, Y9
 	SUBQ $2, CX
 	JLT rows10odd
-	PCALIGN $32
+	PCALIGN $64
 rows10loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -13764,14 +13883,16 @@ rows10end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $10, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R12*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $10, R15
 	JMP next
 rows9:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $9, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -13805,7 +13926,7 @@ rows9run:
 	VXORPS Y8, Y8, Y8
 	SUBQ $2, CX
 	JLT rows9odd
-	PCALIGN $32
+	PCALIGN $64
 rows9loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -14043,15 +14164,16 @@ rows9end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $9, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
-	ADDQ R11, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $9, R15
 	JMP next
 rows8:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $8, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -14082,7 +14204,7 @@ rows8run:
 	VXORPS Y7, Y7, Y7
 	SUBQ $2, CX
 	JLT rows8odd
-	PCALIGN $32
+	PCALIGN $64
 rows8loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -14297,14 +14419,16 @@ rows8end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $8, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*8), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $8, R15
 	JMP next
 rows7:
 	MOVQ SI, R8
 	LEAQ (SI)(R11*2), R9
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $7, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -14332,7 +14456,7 @@ rows7run:
 	VXORPS Y6, Y6, Y6
 	SUBQ $2, CX
 	JLT rows7odd
-	PCALIGN $32
+	PCALIGN $64
 rows7loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -14524,14 +14648,15 @@ rows7end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $7, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
-	ADDQ R10, SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $7, R15
 	JMP next
 rows6:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $6, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -14556,7 +14681,7 @@ rows6run:
 	VXORPS Y5, Y5, Y5
 	SUBQ $2, CX
 	JLT rows6odd
-	PCALIGN $32
+	PCALIGN $64
 rows6loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -14722,13 +14847,15 @@ rows6end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $6, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $6, R15
 	JMP next
 rows5:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $5, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -14750,7 +14877,7 @@ rows5run:
 	VXORPS Y4, Y4, Y4
 	SUBQ $2, CX
 	JLT rows5odd
-	PCALIGN $32
+	PCALIGN $64
 rows5loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -14893,13 +15020,15 @@ rows5end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $5, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R12*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $5, R15
 	JMP next
 rows4:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $4, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -14918,7 +15047,7 @@ rows4run:
 	VXORPS Y3, Y3, Y3
 	SUBQ $2, CX
 	JLT rows4odd
-	PCALIGN $32
+	PCALIGN $64
 rows4loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -15038,13 +15167,15 @@ rows4end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $4, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*4), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $4, R15
 	JMP next
 rows3:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $3, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -15060,7 +15191,7 @@ rows3run:
 	VXORPS Y2, Y2, Y2
 	SUBQ $2, CX
 	JLT rows3odd
-	PCALIGN $32
+	PCALIGN $64
 rows3loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -15157,13 +15288,15 @@ rows3end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $3, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R11*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $3, R15
 	JMP next
 rows2:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $2, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	PREFETCHT0 0(CX)
@@ -15176,7 +15309,7 @@ rows2run:
 	VXORPS Y1, Y1, Y1
 	SUBQ $2, CX
 	JLT rows2odd
-	PCALIGN $32
+	PCALIGN $64
 rows2loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -15250,13 +15383,15 @@ rows2end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $2, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*2), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $2, R15
 	JMP next
 rows1:
 	MOVQ SI, R8
 	MOVQ panel_b(DI), BX
-	MOVQ AX, CX
+	MOVQ panel_crow(DI), CX
+	IMULQ $1, CX
+	ADDQ AX, CX
 	PREFETCHT0 0(CX)
 	ADDQ panel_crow(DI), CX
 	MOVQ panel_runs(DI), CX
@@ -15266,7 +15401,7 @@ rows1run:
 	VXORPS Y0, Y0, Y0
 	SUBQ $2, CX
 	JLT rows1odd
-	PCALIGN $32
+	PCALIGN $64
 rows1loop:
 	VMASKMOVPS 0(BX), Y15, Y12
 	VBROADCASTSS (R8), Y14
@@ -15317,6 +15452,6 @@ rows1end:
 	MOVQ panel_crow(DI), CX
 	IMULQ $1, CX
 	ADDQ CX, AX
-	LEAQ (SI)(R10*1), SI
+	ADDQ panel_atile(DI), SI
 	SUBQ $1, R15
 	JMP next

@@ -14,6 +14,7 @@ func init() {
 		}
 		e.transpose()
 		e.copyRows()
+		e.copyTile()
 		e.peak("peakFMA512", "Z", 24)
 		e.peak("peakFMA256", "Y", 12)
 	})
@@ -166,24 +167,7 @@ func (e emitter) panel(t tile, runs bool) {
 		} else {
 			e.gemmTile(t, r)
 		}
-		// The next tile of a.
-		switch r {
-		case 1, 2, 4, 8:
-			e.op("LEAQ (SI)(R10*%d), SI", r)
-		case 3, 6, 12:
-			e.op("LEAQ (SI)(R11*%d), SI", r/3)
-		case 5, 10:
-			e.op("LEAQ (SI)(R12*%d), SI", r/5)
-		case 7:
-			e.op("LEAQ (SI)(R11*2), SI")
-			e.op("ADDQ R10, SI")
-		case 9:
-			e.op("LEAQ (SI)(R11*2), SI")
-			e.op("ADDQ R11, SI")
-		case 11:
-			e.op("LEAQ (SI)(R11*2), SI")
-			e.op("ADDQ R12, SI")
-		}
+		e.op("ADDQ panel_atile(DI), SI")
 		e.op("SUBQ $%d, R15", r)
 		e.op("JMP next")
 	}
@@ -198,10 +182,12 @@ func (e emitter) startTile(r int) {
 	e.op("MOVQ panel_b(DI), BX")
 }
 
-// prefetch asks for the tile of c, or of sum, whose elements have size bytes:
-// they are wanted at the end of the chain.
+// prefetch asks for the next tile of c, or of sum, whose elements have size
+// bytes: this one would come too late for a short chain.
 func (e emitter) prefetch(t tile, r, size int) {
-	e.op("MOVQ AX, CX")
+	e.op("MOVQ panel_crow(DI), CX")
+	e.op("IMULQ $%d, CX", r)
+	e.op("ADDQ AX, CX")
 	for range r {
 		for at := 0; at < t.vecs*t.bits/32*size; at += 64 {
 			e.op("PREFETCHT0 %d(CX)", at)
@@ -225,7 +211,7 @@ func (e emitter) zero(t tile, r int) {
 func (e emitter) chain(t tile, r int, label string) {
 	e.op("SUBQ $2, CX")
 	e.op("JLT %sodd", label)
-	e.op("PCALIGN $32")
+	e.op("PCALIGN $64")
 	e.label("%sloop", label)
 	e.step(t, r)
 	e.step(t, r)
@@ -436,6 +422,37 @@ TEXT ·copyRows(SB), NOSPLIT, $0-8
 	e.op("RET")
 }
 
+// copyTile writes the kernel that copies rows of at most eight floats close to
+// each other. Every row but the last is stored whole, and covered by the next.
+func (e emitter) copyTile() {
+	e.raw(`
+// func copyTile(p *strip)
+TEXT ·copyTile(SB), NOSPLIT, $0-8
+`)
+	e.op("MOVQ p+0(FP), DI")
+	e.op("MOVQ strip_rows(DI), SI")
+	e.op("MOVQ strip_dst(DI), BX")
+	e.op("MOVQ strip_dstrow(DI), R8")
+	e.op("MOVQ strip_srcrow(DI), R9")
+	e.op("MOVQ strip_blocks(DI), CX")
+	e.op("MOVQ strip_mask(DI), DX")
+	e.op("VMOVDQU (DX), Y1")
+	e.op("DECQ CX")
+	e.op("JEQ last")
+	e.label("row")
+	e.op("VMASKMOVPS (SI), Y1, Y0")
+	e.op("VMOVUPS Y0, (BX)")
+	e.op("ADDQ R9, SI")
+	e.op("ADDQ R8, BX")
+	e.op("DECQ CX")
+	e.op("JNZ row")
+	e.label("last")
+	e.op("VMASKMOVPS (SI), Y1, Y0")
+	e.op("VMASKMOVPS Y0, Y1, (BX)")
+	e.op("VZEROUPPER")
+	e.op("RET")
+}
+
 // peak writes a loop of independent fused multiply-adds in registers alone.
 func (e emitter) peak(name, vec string, chains int) {
 	e.raw(fmt.Sprintf("\n// func %s(n int)\nTEXT ·%s(SB), NOSPLIT, $0-8\n", name, name))
@@ -447,7 +464,7 @@ func (e emitter) peak(name, vec string, chains int) {
 			e.op("VXORPS Y%d, Y%d, Y%d", i, i, i)
 		}
 	}
-	e.op("PCALIGN $32")
+	e.op("PCALIGN $64")
 	e.label("loop")
 	for range 2 {
 		for i := range chains {
