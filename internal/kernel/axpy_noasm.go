@@ -1,3 +1,5 @@
+//go:build !amd64 || purego
+
 package kernel
 
 func axpy(y []float32, a float32, x []float32) { axpyGeneric(y, a, x) }

@@ -1,3 +1,5 @@
+//go:build !amd64 || purego
+
 package kernel
 
 func relu(dst, x []float32) { reluGeneric(dst, x) }

@@ -1,3 +1,5 @@
+//go:build !amd64 || purego
+
 package kernel
 
 func sumSquares(x []float32) float32 { return sumSquaresGeneric(x) }
