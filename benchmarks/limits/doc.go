@@ -1,0 +1,22 @@
+// Package limits holds benchmarks that measure kernels against what the machine
+// can do at most, in the same process and in turns: the numbers that count are
+// ratios, which a busy or slow machine moves little.
+//
+//	go test -run '^$' -bench . ./benchmarks/limits
+//
+// Denominators: BenchmarkPeakFMA (multiply-adds on registers alone),
+// BenchmarkStream (reading and copying memory) and BenchmarkKeystream
+// (AES-256-CTR of the standard library). Metrics:
+//
+//	of-peak   share of the peak of multiply-adds, at the same level
+//	of-read   bytes that a kernel must move, per second, as a share of a
+//	          streaming read of as much memory at the machine's best level
+//	of-copy   likewise as a share of the standard library's copy
+//	x-gonum   speed as a multiple of gonum's
+//	x-plain   time as a multiple of the plain kernel's
+//	x-generic speed as a multiple of the pure Go level's
+//
+// Every ratio is the median of nine, each of two timings that follow each
+// other. Buffers are touched before they are timed. Names carry parameters as
+// k=v; isa is the level that is forced.
+package limits

@@ -1,0 +1,78 @@
+package limits_test
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"fmt"
+	"testing"
+
+	"github.com/sotto-ml/sotto/internal/kernel"
+)
+
+// sizes of vectors: one that lies in the second cache, one in memory.
+var sizes = []int{1e5, 1e7}
+
+func nameSize(n int) string {
+	if n == 1e7 {
+		return "1e7"
+	}
+	return "1e5"
+}
+
+// readBest reads x at the machine's best level, whichever is forced.
+func readBest(x []float32) func() {
+	return func() {
+		restore := kernel.Use(kernel.Best())
+		kernel.ReadStream(x)
+		restore()
+	}
+}
+
+// BenchmarkStream measures the denominators of of-read and of-copy, in bytes
+// read and in bytes read plus bytes written.
+func BenchmarkStream(b *testing.B) {
+	for _, n := range sizes {
+		for _, level := range kernel.Levels() {
+			b.Run(fmt.Sprintf("op=read/n=%s/isa=%s", nameSize(n), level), func(b *testing.B) {
+				forLevel(b, level)
+				x := ones(n)
+				for b.Loop() {
+					kernel.ReadStream(x)
+				}
+				b.ReportMetric(4*float64(n)/median(secondsEach(func() { kernel.ReadStream(x) })[0])/1e9, "GB/s")
+			})
+		}
+		b.Run(fmt.Sprintf("op=copy/n=%s", nameSize(n)), func(b *testing.B) {
+			x, y := ones(n), ones(n)
+			for b.Loop() {
+				copy(y, x)
+			}
+			b.ReportMetric(8*float64(n)/median(secondsEach(func() { copy(y, x) })[0])/1e9, "GB/s")
+		})
+	}
+}
+
+// ones returns n ones, on pages that are really there.
+func ones(n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = 1
+	}
+	return x
+}
+
+// BenchmarkKeystream measures AES-256-CTR of the standard library on a block
+// that stays in the first cache.
+func BenchmarkKeystream(b *testing.B) {
+	block, err := aes.NewCipher(make([]byte, 32))
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := cipher.NewCTR(block, make([]byte, aes.BlockSize))
+	p := make([]byte, 16<<10)
+	b.SetBytes(int64(len(p)))
+	for b.Loop() {
+		s.XORKeyStream(p, p)
+	}
+	b.ReportMetric(float64(len(p))*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
+}

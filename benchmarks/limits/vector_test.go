@@ -1,0 +1,94 @@
+package limits_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/sotto-ml/sotto/internal/kernel"
+)
+
+// A pass is one run of a kernel over vectors of n elements.
+type pass struct {
+	name  string
+	bytes int // that must be moved for an element: inputs once, the output once
+	run   func(v *vectors)
+}
+
+type vectors struct {
+	x, y, z []float32
+	sum     []int64
+}
+
+func newVectors(n int) *vectors {
+	r := rand.New(rand.NewPCG(1, 2))
+	v := &vectors{randomMatrix(r, n), randomMatrix(r, n), ones(n), make([]int64, n)}
+	for i := range v.sum {
+		v.sum[i] = 1
+	}
+	return v
+}
+
+// benchmark reports passes as a share of a streaming read of x (of-read) and as
+// a multiple of pure Go (x-generic).
+func benchmark(b *testing.B, passes []pass) {
+	for _, p := range passes {
+		for _, n := range sizes {
+			for _, level := range kernel.Levels() {
+				name := fmt.Sprintf("n=%s/isa=%s", nameSize(n), level)
+				if p.name != "" {
+					name = "op=" + p.name + "/" + name
+				}
+				b.Run(name, func(b *testing.B) {
+					forLevel(b, level)
+					v := newVectors(n)
+					for b.Loop() {
+						p.run(v)
+					}
+					seconds := secondsEach(func() { p.run(v) }, readBest(v.x), func() {
+						restore := kernel.Use(kernel.Generic)
+						p.run(v)
+						restore()
+					})
+					b.ReportMetric(medianRatio(seconds[1], seconds[0])*float64(p.bytes)/4, "of-read")
+					b.ReportMetric(medianRatio(seconds[2], seconds[0]), "x-generic")
+					b.ReportMetric(float64(n*p.bytes)/median(seconds[0])/1e9, "GB/s")
+					b.ReportMetric(median(seconds[0])/float64(n)*1e9, "ns/elem")
+				})
+			}
+		}
+	}
+}
+
+// sink keeps results alive.
+var sink float64
+
+// BenchmarkNorm is Σx². Bar: at least 0.9 of a streaming read.
+func BenchmarkNorm(b *testing.B) {
+	benchmark(b, []pass{{"", 4, func(v *vectors) { sink = kernel.SumSquares(v.x) }}})
+}
+
+// BenchmarkClipAdd counts the bytes of x and y, though x is read twice, once for
+// its norm, and y is written too. Bar: at least 0.45 of a streaming read.
+func BenchmarkClipAdd(b *testing.B) {
+	benchmark(b, []pass{{"", 8, func(v *vectors) { sink = kernel.ClipAdd(v.z, v.x, 1) }}})
+}
+
+// BenchmarkVector is the linear kernels and the activations.
+func BenchmarkVector(b *testing.B) {
+	benchmark(b, []pass{
+		{"Dot", 8, func(v *vectors) { sink = kernel.Dot(v.x, v.y) }},
+		{"Axpy", 12, func(v *vectors) { kernel.Axpy(v.z, 1e-6, v.x) }},
+		{"Scale", 8, func(v *vectors) { kernel.Scale(v.z, 0.5, v.x) }},
+		{"Add", 12, func(v *vectors) { kernel.Add(v.z, v.x) }},
+		{"RoundAdd", 20, func(v *vectors) { kernel.RoundAdd(v.sum, v.x) }},
+		{"AllFinite", 4, func(v *vectors) { kernel.AllFinite(v.x) }},
+		{"ReLU", 8, func(v *vectors) { kernel.ReLU(v.z, v.x) }},
+		{"ReLUGrad", 12, func(v *vectors) { kernel.ReLUGrad(v.z, v.y, v.x) }},
+		{"Mul", 12, func(v *vectors) { kernel.Mul(v.z, v.x, v.y) }},
+		{"Max", 12, func(v *vectors) { kernel.Max(v.z, v.x, v.y) }},
+		{"Exp", 8, func(v *vectors) { kernel.Exp(v.z, v.x) }},
+		{"Tanh", 8, func(v *vectors) { kernel.Tanh(v.z, v.x) }},
+		{"Sigmoid", 8, func(v *vectors) { kernel.Sigmoid(v.z, v.x) }},
+	})
+}
