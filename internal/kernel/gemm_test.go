@@ -224,7 +224,7 @@ func TestGEMMEqualsReference(t *testing.T) {
 		depths := []int{0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 25, 64, 65, 255, 256, 257, 300}
 		cases := 1500
 		if testing.Short() {
-			cases = 400
+			cases = 150
 		}
 		for range cases {
 			m, n, k := sizes[r.IntN(len(sizes))], sizes[r.IntN(len(sizes))], depths[r.IntN(len(depths))]
@@ -273,4 +273,54 @@ func checkGEMM(t *testing.T, r *rand.Rand, op Op, m, n, k int, add, edge bool) {
 		}
 	}
 	require.True(t, a.intact() && b.intact() && c.intact(), "%v m=%d n=%d k=%d wrote outside c", op, m, n, k)
+}
+
+// Matrices that are packed, cut in sweeps of rows and in several calls, against
+// the reference at a sample of elements.
+func TestGEMMLargeEqualsReference(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(10, 10))
+		for _, c := range []struct{ m, n, k, lda, ldb int }{
+			{400, 130, 300, 0, 0},
+			{780, 70, 40, 0, 0},
+			{1300, 20, 600, 0, 0}, // several calls for one panel
+			{61, 90, 512, 512, 256},
+			{391, 75, 256, 512, 1024}, // rows that collide
+			{25, 1024, 5, 256, 1024},
+			{5, 512, 513, 1024, 1024},
+		} {
+			for _, op := range []Op{NN, NT, TN} {
+				ar, ac, br, bc := c.m, c.k, c.k, c.n
+				if op == TN {
+					ar, ac = ac, ar
+				}
+				if op == NT {
+					br, bc = bc, br
+				}
+				lda, ldb, ldc := max(c.lda, ac), max(c.ldb, bc), c.n+3
+				a, b := normals(r, ar*lda), normals(r, br*ldb)
+				c0 := normals(r, c.m*ldc)
+				got := append([]float32(nil), c0...)
+				GEMM(op, c.m, c.n, c.k, a, lda, b, ldb, got, ldc, true)
+				for range 1500 {
+					i, j := r.IntN(c.m), r.IntN(c.n)
+					ai, bj := i*lda, j
+					if op == TN {
+						ai = i
+					}
+					if op == NT {
+						bj = j * ldb
+					}
+					want := []float32{c0[i*ldc+j]}
+					gemmReference(op, 1, 1, c.k, a[ai:], lda, b[bj:], ldb, want, 1, true)
+					if !same(got[i*ldc+j], want[0]) {
+						t.Fatalf("%v %+v: c[%d][%d] = %x, want %x", op, c, i, j, got[i*ldc+j], want[0])
+					}
+				}
+				for i := range c.m {
+					require.Equal(t, c0[i*ldc+c.n:(i+1)*ldc], got[i*ldc+c.n:(i+1)*ldc], "behind row %d", i)
+				}
+			}
+		}
+	})
 }

@@ -16,30 +16,38 @@ func gemmRunsGeneric(m, n int, a []float32, lda int, b []float32, ldb int, ends 
 
 // addRunGeneric adds one run of k > 0 rows.
 func addRunGeneric(m, n, k int, a []float32, lda int, b []float32, ldb int, sum []int64, ldsum int) {
-	for i := range m {
-		row := sum[i*ldsum : i*ldsum+n]
-		j := 0
-		for ; j+4 <= n; j += 4 {
-			var t0, t1, t2, t3 float32
-			for p := range k {
-				x := a[p*lda+i]
-				q := b[p*ldb+j : p*ldb+j+4 : p*ldb+j+4]
-				t0 += float32(x * q[0])
-				t1 += float32(x * q[1])
-				t2 += float32(x * q[2])
-				t3 += float32(x * q[3])
-			}
-			row[j] += roundGeneric(t0)
-			row[j+1] += roundGeneric(t1)
-			row[j+2] += roundGeneric(t2)
-			row[j+3] += roundGeneric(t3)
+	if k > blockLen {
+		addLongRunGeneric(m, n, k, a, lda, b, ldb, sum, ldsum)
+		return
+	}
+	buf := packsGeneric.Get().(*packGeneric)
+	defer packsGeneric.Put(buf)
+	pack := buf[:4*k]
+	for j := 0; j < n; j += 4 {
+		nj := min(4, n-j)
+		packFour(pack, b[j:], ldb, 1, nj)
+		i := 0
+		for ; i+2 <= m; i += 2 {
+			t := mulTwoFour(a[i:], 1, lda, pack)
+			roundAddGeneric(sum[i*ldsum+j:], t[:nj])
+			roundAddGeneric(sum[(i+1)*ldsum+j:], t[4:4+nj])
 		}
-		for ; j < n; j++ {
+		if i < m {
+			t := mulOneFour(a[i:], lda, pack)
+			roundAddGeneric(sum[i*ldsum+j:], t[:nj])
+		}
+	}
+}
+
+// addLongRunGeneric is addRunGeneric for a run too long to pack.
+func addLongRunGeneric(m, n, k int, a []float32, lda int, b []float32, ldb int, sum []int64, ldsum int) {
+	for i := range m {
+		for j := range n {
 			var t float32
 			for p := range k {
 				t += float32(a[p*lda+i] * b[p*ldb+j])
 			}
-			row[j] += roundGeneric(t)
+			sum[i*ldsum+j] += roundGeneric(t)
 		}
 	}
 }
