@@ -12,7 +12,7 @@ import (
 //	g += WeightDecay·p
 //	m  = Beta1·m + (1-Beta1)·g
 //	v  = Beta2·v + (1-Beta2)·g²
-//	p -= rate/(1-Beta1^t) · m / (√v/√(1-Beta2^t) + Epsilon)
+//	p -= rate/(1-Beta1^t) · m / (√v/√(1-Beta2^t) + Eps)
 //
 // A field left zero takes PyTorch's default. On a private gradient v also
 // gathers the noise's variance, so steps are smaller than on the same gradient
@@ -21,7 +21,7 @@ type Adam struct {
 	LearningRate float64  // default 1e-3
 	Beta1        float64  // default 0.9; 1e-12 stands for none
 	Beta2        float64  // default 0.999
-	Epsilon      float64  // default 1e-8; a divisor's floor, not a privacy parameter
+	Eps          float64  // default 1e-8, added to the divisor; nothing to do with privacy
 	WeightDecay  float64  // L2 penalty's coefficient; default 0
 	Schedule     Schedule // scales LearningRate; zero: constant
 }
@@ -37,7 +37,7 @@ type AdamW struct {
 	LearningRate float64  // default 1e-3
 	Beta1        float64  // default 0.9; 1e-12 stands for none
 	Beta2        float64  // default 0.999
-	Epsilon      float64  // default 1e-8; a divisor's floor, not a privacy parameter
+	Eps          float64  // default 1e-8, added to the divisor; nothing to do with privacy
 	WeightDecay  float64  // default 1e-2
 	Schedule     Schedule // scales LearningRate; zero: constant
 }
@@ -83,7 +83,7 @@ func (r Adam) defaults() Adam {
 	r.LearningRate = orDefault(r.LearningRate, 1e-3)
 	r.Beta1 = orDefault(r.Beta1, 0.9)
 	r.Beta2 = orDefault(r.Beta2, 0.999)
-	r.Epsilon = orDefault(r.Epsilon, 1e-8)
+	r.Eps = orDefault(r.Eps, 1e-8)
 	return r
 }
 
@@ -92,7 +92,7 @@ func (r Adam) checked(name string) (rule, error) {
 		inRange(name+".LearningRate", r.LearningRate, leastNormal, math.MaxFloat32, "above 0 and finite"),
 		inRange(name+".Beta1", r.Beta1, 0, belowOne, "at least 0 and below 1"),
 		inRange(name+".Beta2", r.Beta2, 0, belowOne, "at least 0 and below 1"),
-		inRange(name+".Epsilon", r.Epsilon, leastNormal, math.MaxFloat32, "above 0 and finite"),
+		inRange(name+".Eps", r.Eps, leastNormal, math.MaxFloat32, "above 0 and finite"),
 		inRange(name+".WeightDecay", r.WeightDecay, 0, math.MaxFloat32, "at least 0 and finite"),
 		r.Schedule.check(),
 	); err != nil {
@@ -102,7 +102,7 @@ func (r Adam) checked(name string) (rule, error) {
 		name: name, rate: r.LearningRate, schedule: r.Schedule, vectors: 2,
 		settings: append([]setting{
 			{name + ".LearningRate", r.LearningRate}, {name + ".Beta1", r.Beta1}, {name + ".Beta2", r.Beta2},
-			{name + ".Epsilon", r.Epsilon}, {name + ".WeightDecay", r.WeightDecay},
+			{name + ".Eps", r.Eps}, {name + ".WeightDecay", r.WeightDecay},
 		}, r.Schedule.settings()...),
 	}, nil
 }
@@ -111,7 +111,7 @@ func (r Adam) step(t int, rate float64) coefficients {
 	return coefficients{
 		float32(1 - r.Beta1), float32(r.Beta2), float32(1 - r.Beta2),
 		float32(rate / biasCorrection(r.Beta1, t)), float32(math.Sqrt(biasCorrection(r.Beta2, t))),
-		float32(r.Epsilon), float32(r.WeightDecay),
+		float32(r.Eps), float32(r.WeightDecay),
 	}
 }
 

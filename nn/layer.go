@@ -163,6 +163,9 @@ func buildChain(in Shape, layers []Layer) (*chain, error) {
 		if err := n.shape().check(); err != nil {
 			return nil, fmt.Errorf("layer %d (%s) on %v: output %w", i, kind, at, err)
 		}
+		if p, ok := n.(placed); ok {
+			p.place(i)
+		}
 		for _, t := range n.tensors() {
 			if t.size() > sizeLimit {
 				return nil, fmt.Errorf("layer %d (%s) on %v: %s of shape %v has more than 2^31 parameters", i, kind, at, t.name, t.shape)

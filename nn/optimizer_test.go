@@ -239,7 +239,7 @@ func TestOptimizerNamesBadHyperparameters(t *testing.T) {
 		{Adam{LearningRate: -1}, "Adam.LearningRate is -1"},
 		{Adam{Beta1: 1}, "Adam.Beta1 is 1"},
 		{Adam{Beta2: nan}, "Adam.Beta2 is NaN"},
-		{Adam{Epsilon: -1}, "Adam.Epsilon is -1"},
+		{Adam{Eps: -1}, "Adam.Eps is -1"},
 		{AdamW{WeightDecay: -1}, "AdamW.WeightDecay is -1"},
 		{AdamW{LearningRate: 10, WeightDecay: 0.2}, "AdamW.LearningRate times AdamW.WeightDecay is 2"},
 		{SGD{LearningRate: 1, Schedule: Schedule{WarmUp: -1}}, "Schedule.WarmUp is -1"},

@@ -13,9 +13,15 @@ var kinds = map[string]reflect.Type{}
 
 func init() {
 	for _, layer := range []Layer{
+		BatchNorm{},
+		Dropout{},
+		Embedding{},
 		Flatten{},
+		GroupNorm{},
+		LayerNorm{},
 		Linear{},
 		ReLU{},
+		Residual{},
 	} {
 		t := reflect.TypeOf(layer)
 		kinds[t.Name()] = t

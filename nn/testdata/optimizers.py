@@ -89,7 +89,7 @@ CASES = [
     ("SGD", dict(LearningRate=0.2, Momentum=0.5, Schedule=dict(WarmUp=4, Cosine=12, Floor=0.1)), sgd,
      dict(lr=warm_cosine(0.2, 4, 12, 0.1), momentum=0.5)),
     ("Adam", dict(), adam, dict(lr=constant(1e-3))),
-    ("Adam", dict(LearningRate=0.05, Beta1=0.8, Beta2=0.95, Epsilon=1e-3, WeightDecay=0.1), adam,
+    ("Adam", dict(LearningRate=0.05, Beta1=0.8, Beta2=0.95, Eps=1e-3, WeightDecay=0.1), adam,
      dict(lr=constant(0.05), betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1)),
     ("AdamW", dict(), adam, dict(lr=constant(1e-3), weight_decay=1e-2, decoupled=True)),
     ("AdamW", dict(LearningRate=0.1, Beta1=0.5, Beta2=0.9, WeightDecay=0.5, Schedule=dict(Cosine=10)), adam,
