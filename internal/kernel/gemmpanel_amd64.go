@@ -21,6 +21,7 @@ type panel struct {
 	lanes      int            // AVX-512: bits of the last vector's lanes
 	mask       unsafe.Pointer // AVX2: lanes of the last vector, 8 int32
 	runs       *int           // lengths of runs, ended by 0; GEMMRuns alone
+	bias       uint64         // AVX2: how many runs, times roundMagicBits
 }
 
 // Modes of a panel: what becomes of the chain that starts from zero, or from c.

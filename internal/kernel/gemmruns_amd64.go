@@ -87,7 +87,7 @@ func gemmRuns(m, n int, a []float32, lda int, b []float32, ldb int, ends []int, 
 	add := func() {
 		if runs > 0 {
 			buf.lens[runs] = 0
-			addTogether(level, buf, bufA, m, n, end-start, a[start*lda:], lda, b[start*ldb:], ldb, sum, ldsum)
+			addTogether(level, buf, bufA, runs, m, n, end-start, a[start*lda:], lda, b[start*ldb:], ldb, sum, ldsum)
 		}
 		start, runs = end, 0
 	}
@@ -111,9 +111,12 @@ func gemmRuns(m, n int, a []float32, lda int, b []float32, ldb int, ends []int, 
 	add()
 }
 
+// roundMagicBits is the bit pattern of 1.5·2^52, see roundMagic.
+const roundMagicBits = 0x4338 << 48
+
 // addTogether adds the runs in buf.lens, of depth rows in all.
-func addTogether(level Level, buf *runsPack, bufA *packA, m, n, depth int, a []float32, lda int, b []float32, ldb int, sum []int64, ldsum int) {
-	p := panel{depth: depth, crow: 8 * ldsum, runs: &buf.lens[0]}
+func addTogether(level Level, buf *runsPack, bufA *packA, runs, m, n, depth int, a []float32, lda int, b []float32, ldb int, sum []int64, ldsum int) {
+	p := panel{depth: depth, crow: 8 * ldsum, runs: &buf.lens[0], bias: uint64(runs) * roundMagicBits}
 	var bufB *packB
 	if packingB(m, n, depth, ldb) {
 		bufB = &buf.b

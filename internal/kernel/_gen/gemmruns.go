@@ -29,15 +29,19 @@ func (e emitter) runsTile(t tile, r int) {
 	if t.bits == 256 {
 		e.op("VMOVUPS ·roundMagic(SB), Y13")
 	}
-	for i := range r {
-		for v := range t.vecs {
-			if t.bits == 512 {
-				e.flush512(t, i, v)
-			} else {
-				e.flush256(t, i, v)
-			}
-		}
-		e.op("ADDQ panel_crow(DI), CX")
+	if t.bits == 256 && !t.masked {
+		e.op("MOVQ run-8(SP), R12")
+		e.op("CMPQ R12, panel_runs(DI)")
+		e.op("LEAQ (R10)(R10*4), R12")
+		e.op("JNE %slater", label)
+		e.op("VPBROADCASTQ panel_bias(DI), Y14")
+		e.flush(t, r, true)
+		e.op("JMP %sflushed", label)
+		e.label("%slater", label)
+		e.flush(t, r, false)
+		e.label("%sflushed", label)
+	} else {
+		e.flush(t, r, true)
 	}
 	e.op("MOVQ run-8(SP), CX")
 	e.op("ADDQ $8, CX")
@@ -48,6 +52,25 @@ func (e emitter) runsTile(t tile, r int) {
 	e.op("MOVQ panel_crow(DI), CX")
 	e.op("IMULQ $%d, CX", r)
 	e.op("ADDQ CX, AX")
+}
+
+// flush rounds the accumulators and adds them to the tile of sum at AX. CX is
+// scratch.
+func (e emitter) flush(t tile, r int, unbias bool) {
+	e.op("MOVQ AX, CX")
+	for i := range r {
+		for v := range t.vecs {
+			switch {
+			case t.bits == 512:
+				e.flush512(t, i, v)
+			case t.masked && v == t.vecs-1:
+				e.flush256Masked(t, i, v)
+			default:
+				e.flush256(t, i, v, t.masked, unbias)
+			}
+		}
+		e.op("ADDQ panel_crow(DI), CX")
+	}
 }
 
 // flush512 rounds an accumulator to integers and adds them at 128·v(CX).
@@ -69,26 +92,33 @@ func (e emitter) flush512(t tile, i, v int) {
 	}
 }
 
-// flush256 is flush512 for AVX2, at 64·v(CX). Y12 and Y14 are scratch, and so
-// is Y13, which otherwise holds the magic constant, where there is a mask.
-func (e emitter) flush256(t tile, i, v int) {
+// flush256 is flush512 for AVX2, at 64·v(CX). Y13 holds the magic constant, Y12
+// is scratch. The bit pattern of the constant is taken off every time (each), or
+// else once for all runs of a tile, with the first (unbias): Y14 holds that many
+// times the pattern.
+func (e emitter) flush256(t tile, i, v int, each, unbias bool) {
 	acc := i*t.vecs + v
 	for h := range 2 {
+		e.toIntegers(acc, h, "Y13")
 		at := 64*v + 32*h
-		from := fmt.Sprintf("X%d", acc)
-		if h == 1 {
-			e.op("VEXTRACTF128 $1, Y%d, X12", acc)
-			from = "X12"
-		}
-		e.op("VCVTPS2PD %s, Y12", from)
-		if !t.masked || v < t.vecs-1 {
-			e.op("VADDPD Y13, Y12, Y12")
+		switch {
+		case each:
 			e.op("VPSUBQ Y13, Y12, Y12")
-			e.op("VPADDQ %d(CX), Y12, Y12", at)
-			e.op("VMOVDQU Y12, %d(CX)", at)
-			continue
+		case unbias:
+			e.op("VPSUBQ Y14, Y12, Y12")
 		}
-		e.op("VADDPD ·roundMagic(SB), Y12, Y12")
+		e.op("VPADDQ %d(CX), Y12, Y12", at)
+		e.op("VMOVDQU Y12, %d(CX)", at)
+	}
+}
+
+// flush256Masked is flush256 for a last vector that is partial. Y13 and Y14 are
+// scratch, too; Y13 gets its constant back.
+func (e emitter) flush256Masked(t tile, i, v int) {
+	acc := i*t.vecs + v
+	for h := range 2 {
+		e.toIntegers(acc, h, "·roundMagic(SB)")
+		at := 64*v + 32*h
 		e.op("VPSUBQ ·roundMagic(SB), Y12, Y12")
 		mask := "X15"
 		if h == 1 {
@@ -100,7 +130,19 @@ func (e emitter) flush256(t tile, i, v int) {
 		e.op("VPADDQ Y13, Y12, Y12")
 		e.op("VPMASKMOVQ Y12, Y14, %d(CX)", at)
 	}
-	if t.masked && t.vecs > 1 && v == t.vecs-1 {
+	if t.vecs > 1 {
 		e.op("VMOVUPS ·roundMagic(SB), Y13")
 	}
+}
+
+// toIntegers leaves in Y12 half h of an accumulator, rounded, as the bit
+// patterns of float64 beside the magic constant.
+func (e emitter) toIntegers(acc, h int, magic string) {
+	from := fmt.Sprintf("X%d", acc)
+	if h == 1 {
+		e.op("VEXTRACTF128 $1, Y%d, X12", acc)
+		from = "X12"
+	}
+	e.op("VCVTPS2PD %s, Y12", from)
+	e.op("VADDPD %s, Y12, Y12", magic)
 }
