@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/sotto-ml/sotto/internal/kernel"
@@ -15,13 +16,10 @@ type Linear struct {
 
 func (l Linear) build(in Shape) (node, error) {
 	if in.isImage() {
-		return nil, fmt.Errorf("wants a vector or a sequence; put Flatten before it")
+		return nil, errors.New("wants a vector or a sequence; put Flatten before it")
 	}
-	if len(in) > 1 {
-		return nil, fmt.Errorf("wants a vector")
-	}
-	if l.Out < 1 {
-		return nil, fmt.Errorf("Out is %d, want at least 1", l.Out)
+	if l.Out < 1 || l.Out > sizeLimit {
+		return nil, fmt.Errorf("Out is %d, want 1 to 2^31", l.Out)
 	}
 	features := in.channels()
 	n := &linear{in: in, out: append(append(Shape{}, in[:len(in)-1]...), l.Out)}
@@ -44,12 +42,17 @@ func (l *linear) shape() Shape       { return l.out }
 func (l *linear) tensors() []*tensor { return l.list }
 
 func (l *linear) stage() stage {
-	return &linearStage{linear: l}
+	s := &linearStage{linear: l}
+	if l.in.positions() > 1 {
+		s.sum = newPositionSum(l.in.positions(), l.in.channels(), l.out.channels(), 1, l.bias != nil, l.in.Size()+l.out.Size())
+	}
+	return s
 }
 
 type linearStage struct {
 	*linear
-	x, dy  []float32 // rows of the latest batch, others' memory
+	sum    *positionSum // of sequences; nil for vectors
+	x, dy  []float32    // rows of the latest batch, others' memory
 	y, dx  []float32
 	scaled []float32 // dy with the weights folded in
 	ones   []float32
@@ -59,7 +62,7 @@ func (s *linearStage) parameters() []*tensor { return s.list }
 func (s *linearStage) forgetsOutput()        {}
 
 func (s *linearStage) forward(b *batch, x []float32) []float32 {
-	rows, in, out := b.n, s.in.channels(), s.out.channels()
+	rows, in, out := b.n*s.in.positions(), s.in.channels(), s.out.channels()
 	s.x, s.y = x, grow(s.y, rows*out)
 	if s.bias != nil {
 		fillRows(s.y, s.bias.of(b.params))
@@ -73,16 +76,26 @@ func (s *linearStage) backward(b *batch, dy []float32, need bool) []float32 {
 	if !need {
 		return nil
 	}
-	rows, in, out := b.n, s.in.channels(), s.out.channels()
+	rows, in, out := b.n*s.in.positions(), s.in.channels(), s.out.channels()
 	s.dx = grow(s.dx, rows*in)
 	kernel.GEMM(kernel.NN, rows, in, out, dy, out, s.weight.of(b.params), in, s.dx, in, false)
 	return s.dx
 }
 
-// squares is the ghost identity: the gradient is d⊗x (and d for the bias), so
+// unfold gives a sequence's positions: they lie as they are needed.
+func (s *linearStage) unfold(_, first, count int) []float32 {
+	size := s.in.Size()
+	return s.x[first*size : (first+count)*size]
+}
+
+// squares of vectors is the ghost identity: the gradient is d⊗x (and d for the bias), so
 // its squared norm is |d|²·(|x|² + 1) (Goodfellow 2015, "Efficient per-example
 // gradient computations").
 func (s *linearStage) squares(b *batch, dst []float64) {
+	if s.sum != nil {
+		s.sum.squares(s.dy, s, dst)
+		return
+	}
 	in, out := s.in.channels(), s.out.channels()
 	for i := range dst {
 		x2 := kernel.SumSquares(s.x[i*in : (i+1)*in])
@@ -94,6 +107,10 @@ func (s *linearStage) squares(b *batch, dst []float64) {
 }
 
 func (s *linearStage) weightedSum(b *batch, sum []int64, w []float32, ends []int) {
+	if s.sum != nil {
+		s.sum.weightedSum(s.dy, s, sum, w, ends)
+		return
+	}
 	in, out := s.in.channels(), s.out.channels()
 	s.scaled = grow(s.scaled, b.n*out)
 	foldWeights(s.scaled, s.dy, w, out)
@@ -106,6 +123,10 @@ func (s *linearStage) weightedSum(b *batch, sum []int64, w []float32, ends []int
 }
 
 func (s *linearStage) mean(b *batch, dst []float32) {
+	if s.sum != nil {
+		s.sum.mean(b.n, s.dy, s, dst)
+		return
+	}
 	in, out := s.in.channels(), s.out.channels()
 	kernel.GEMM(kernel.TN, out, in, b.n, s.dy, out, s.x, in, dst, in, false)
 	if s.bias != nil {

@@ -85,6 +85,9 @@ type Parameter struct {
 	ConvKernel bool
 }
 
+// Size returns the number of elements.
+func (p Parameter) Size() int { return Shape(p.Shape).Size() }
+
 // Parameters returns the parts of the parameter vector in order, without gaps.
 func (m *Model) Parameters() []Parameter {
 	out := make([]Parameter, len(m.list))

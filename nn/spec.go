@@ -13,15 +13,24 @@ var kinds = map[string]reflect.Type{}
 
 func init() {
 	for _, layer := range []Layer{
+		AvgPool{},
 		BatchNorm{},
+		Conv2D{},
 		Dropout{},
 		Embedding{},
 		Flatten{},
+		GELU{},
+		GlobalAvgPool{},
 		GroupNorm{},
 		LayerNorm{},
 		Linear{},
+		MaxPool{},
+		Polynomial{},
 		ReLU{},
 		Residual{},
+		SiLU{},
+		Square{},
+		Tanh{},
 	} {
 		t := reflect.TypeOf(layer)
 		kinds[t.Name()] = t

@@ -1,0 +1,289 @@
+package nn
+
+import (
+	"math"
+
+	"github.com/sotto-ml/sotto/internal/kernel"
+)
+
+// method is how a positionSum finds the norms of examples' gradients. The
+// fastest that the memory allows is chosen once, from the model's sizes alone.
+type method uint8
+
+const (
+	// kept: every example's gradient is made, in the time that the plain
+	// gradient takes, and kept; the weighted sum then reads it back.
+	kept method = iota + 1
+	// direct: the gradient is made for its norm and thrown away.
+	direct
+	// ghost: the norm comes from the positions' inner products, |G|² =
+	// Σ_pq (d_p·d_q)(x_p·x_q), in positions²·(in+out) steps (Li, Tramèr,
+	// Liang and Hashimoto 2022, "Large language models can be strong
+	// differentially private learners", section 4; the choice by cost is
+	// Bu, Mao and Xu 2022, "Scalable and efficient training of large
+	// convolutional neural networks with differential privacy").
+	ghost
+)
+
+// forced, if not 0, is used instead of the choice: for tests.
+var forced method
+
+// keepFactor bounds the kept gradient of an example by the layer's input and
+// output, which are kept anyway.
+const keepFactor = 3
+
+// positionSum is the gradient of weights that act at several positions of an
+// example: with the signal d_p (out wide) and the input x_p (in wide for each
+// group) at position p,
+//
+//	G = Σ_p d_p ⊗ x_p, group by group, and Σ_p d_p for the bias.
+//
+// It lies in memory as [out][in] and then the bias.
+//
+// # Rounding
+//
+// What weightedSum adds is not w·G but what float32 makes of it. Let u = 2^-24,
+// gamma_k = k·u/(1-k·u), L the positions, x'_p = (x_p, 1) and S = Σ_p |d_p||x'_p|,
+// which cancellation can leave far above |G|. By the usual analysis of a chain
+// of L multiply-adds (Higham 2002, section 3.1), whose terms carry the rounding
+// of w·d_p too, what is added differs from w·G by at most gamma_{L+1}·w·S in
+// l2 norm. So the norms reported are
+//
+//	kept:   |M|, M the gradient as made; w·M is rounded once.
+//	direct: |M| + (gamma_L + gamma_{L+1})·S, since |M - G| <= gamma_L·S; S is
+//	        bounded by √(Σ|d_p|² Σ|x'_p|²).
+//	ghost:  √(N² + e) + gamma_{L+1}·S, N² the computed double sum: inner
+//	        products of length k come with gamma_k of |d_p||d_q| or |x_p||x_q|,
+//	        so |N² - |G|²| <= e = (gamma_out + gamma_in + 2^-17)·S², the last
+//	        term for kernel.Dot.
+//
+// Where nothing cancels, S is about |G| and all this is below 2^-14; where
+// much does, the norm is too large by what cannot be known of it.
+type positionSum struct {
+	positions int // L
+	in, out   int // of a group; of all groups
+	groups    int
+	bias      bool
+	method    method
+	block     int // examples per unfold
+
+	gradients []float32 // kept: n rows; direct: one
+	made      []float32
+	scaled    []float32
+	ones      []float32
+	gramD     []float32
+	gramX     []float32
+	ends      []int
+}
+
+// unfolder gives the inputs of count examples from first on: the group's count·L
+// rows of in, until its next call.
+type unfolder interface {
+	unfold(group, first, count int) []float32
+}
+
+// newPositionSum chooses the method and the block; activations is the size of
+// an example's input and output.
+func newPositionSum(positions, in, out, groups int, bias bool, activations int) *positionSum {
+	p := &positionSum{positions: positions, in: in, out: out, groups: groups, bias: bias}
+	// About 256 KiB of unfolded input at a time.
+	p.block = max(1, (1<<16)/(positions*in))
+	each := out / groups
+	switch {
+	case p.params() <= keepFactor*activations:
+		p.method = kept
+	case positions*(in+each) < in*each:
+		p.method = ghost
+	default:
+		p.method = direct
+	}
+	if forced != 0 {
+		p.method = forced
+	}
+	return p
+}
+
+func (p *positionSum) params() int {
+	if p.bias {
+		return p.out * (p.in + 1)
+	}
+	return p.out * p.in
+}
+
+// gamma bounds the relative error of k float32 roundings.
+func gamma(k int) float64 {
+	const u = 0x1p-24
+	return float64(k) * u / (1 - float64(k)*u)
+}
+
+// gammaProduct bounds that of an inner product of length k by kernel.GEMM:
+// chains of at most 256 terms, added in order.
+func gammaProduct(k int) float64 { return gamma(min(k, 256) + (k+255)/256) }
+
+func (p *positionSum) squares(dy []float32, x unfolder, dst []float64) {
+	n, size := len(dst), p.params()
+	switch p.method {
+	case kept:
+		p.gradients = grow(p.gradients, n*size)
+	case direct:
+		p.gradients = grow(p.gradients, size)
+	case ghost:
+		p.gramD, p.gramX = grow(p.gramD, p.positions*p.positions), grow(p.gramX, p.positions*p.positions)
+	}
+	for first := 0; first < n; first += p.block {
+		count := min(p.block, n-first)
+		some := dst[first : first+count]
+		clear(some)
+		for g := range p.groups {
+			rows := x.unfold(g, first, count)
+			for i := range some {
+				one := rows[i*p.positions*p.in : (i+1)*p.positions*p.in]
+				signal := dy[(first+i)*p.positions*p.out : (first+i+1)*p.positions*p.out]
+				switch p.method {
+				case kept:
+					at := (first + i) * size
+					p.gradient(p.gradients[at:at+size], signal, one, g)
+				case direct:
+					some[i] += p.directSquare(signal, one, g)
+				case ghost:
+					some[i] += p.ghostSquare(signal, one, g)
+				}
+			}
+		}
+	}
+	if p.method == kept {
+		for i := range dst {
+			dst[i] = kernel.SumSquares(p.gradients[i*size : (i+1)*size])
+		}
+	}
+}
+
+// gradient sets the group's part of the example's gradient to, and the bias'.
+func (p *positionSum) gradient(to, signal, x []float32, g int) {
+	each := p.out / p.groups
+	kernel.GEMM(kernel.TN, each, p.in, p.positions, signal[g*each:], p.out, x, p.in, to[g*each*p.in:], p.in, false)
+	if p.bias {
+		p.ones = growOnes(p.ones, p.positions)
+		kernel.GEMM(kernel.NN, 1, each, p.positions, p.ones, p.positions, signal[g*each:], p.out, to[p.out*p.in+g*each:], p.out, false)
+	}
+}
+
+func (p *positionSum) directSquare(signal, x []float32, g int) float64 {
+	each := p.out / p.groups
+	to := p.gradients
+	p.gradient(to, signal, x, g)
+	square := kernel.SumSquares(to[g*each*p.in : (g+1)*each*p.in])
+	x2, d2 := kernel.SumSquares(x), kernel.SumSquares(signal)
+	if p.bias {
+		at := p.out*p.in + g*each
+		square += kernel.SumSquares(to[at : at+each])
+		x2 += float64(p.positions)
+	}
+	bound := (gamma(p.positions) + gammaProduct(p.positions) + gamma(1)) * math.Sqrt(d2*x2)
+	norm := math.Sqrt(square) + bound
+	return norm * norm
+}
+
+func (p *positionSum) ghostSquare(signal, x []float32, g int) float64 {
+	l, each := p.positions, p.out/p.groups
+	signal = signal[g*each:]
+	kernel.GEMM(kernel.NT, l, l, each, signal, p.out, signal, p.out, p.gramD, l, false)
+	kernel.GEMM(kernel.NT, l, l, p.in, x, p.in, x, p.in, p.gramX, l, false)
+	square, bias := kernel.Dot(p.gramD, p.gramX), 0.0
+	if p.bias {
+		bias = 1
+		p.ones = growOnes(p.ones, l*l)
+		square += kernel.Dot(p.gramD, p.ones)
+	}
+	var s float64
+	for i := 0; i < l*l; i += l + 1 {
+		s += math.Sqrt(float64(p.gramD[i]) * (float64(p.gramX[i]) + bias))
+	}
+	const ofDot = 0x1p-17
+	square = max(square, 0) + (gammaProduct(each)+gammaProduct(p.in)+ofDot)*s*s
+	norm := math.Sqrt(square) + (gamma(l+1))*s
+	return norm * norm
+}
+
+func (p *positionSum) weightedSum(dy []float32, x unfolder, sum []int64, w []float32, ends []int) {
+	if p.method == kept {
+		p.addKept(sum, w, ends)
+		return
+	}
+	each, rows := p.out/p.groups, p.positions*p.out
+	p.ones = growOnes(p.ones, p.block*p.positions)
+	p.scaled = grow(p.scaled, p.block*rows)
+	for len(p.ends) < p.block {
+		p.ends = append(p.ends, (len(p.ends)+1)*p.positions)
+	}
+	for first := 0; first < len(w); {
+		if w[first] == 0 {
+			first++
+			continue
+		}
+		count := 1
+		for count < p.block && first+count < len(w) && w[first+count] != 0 {
+			count++
+		}
+		foldWeights(p.scaled[:count*rows], dy[first*rows:], w[first:first+count], rows)
+		for g := range p.groups {
+			unfolded := x.unfold(g, first, count)
+			kernel.GEMMRuns(each, p.in, p.scaled[g*each:], p.out, unfolded, p.in, p.ends[:count], sum[g*each*p.in:], p.in)
+		}
+		if p.bias {
+			kernel.GEMMRuns(1, p.out, p.ones, 1, p.scaled, p.out, p.ends[:count], sum[p.out*p.in:], p.out)
+		}
+		first += count
+	}
+}
+
+// addKept adds the kept gradients, run by run.
+func (p *positionSum) addKept(sum []int64, w []float32, ends []int) {
+	addGradients(p.gradients, &p.made, sum, w, ends)
+}
+
+// addGradients adds the rows of gradients, one per example, weighted, run by
+// run: sum[j] += Σ_runs roundToEven(Σ_{i in run} w[i]·gradients[i][j]). Rows
+// with w[i] == 0 are not read. scratch is grown to a row.
+func addGradients(gradients []float32, scratch *[]float32, sum []int64, w []float32, ends []int) {
+	size := len(sum)
+	*scratch = grow(*scratch, size)
+	run := *scratch
+	start := 0
+	for _, end := range ends {
+		begun := false
+		for i := start; i < end; i++ {
+			row := gradients[i*size : (i+1)*size]
+			switch {
+			case w[i] == 0:
+			case begun:
+				kernel.Axpy(run, w[i], row)
+			default:
+				kernel.Scale(run, w[i], row)
+				begun = true
+			}
+		}
+		if begun {
+			kernel.RoundAdd(sum, run)
+		}
+		start = end
+	}
+}
+
+func (p *positionSum) mean(n int, dy []float32, x unfolder, dst []float32) {
+	each := p.out / p.groups
+	for first := 0; first < n; first += p.block {
+		count := min(p.block, n-first)
+		k := count * p.positions
+		signal := dy[first*p.positions*p.out:]
+		for g := range p.groups {
+			rows := x.unfold(g, first, count)
+			kernel.GEMM(kernel.TN, each, p.in, k, signal[g*each:], p.out, rows, p.in, dst[g*each*p.in:], p.in, first > 0)
+		}
+		if p.bias {
+			p.ones = growOnes(p.ones, k)
+			kernel.GEMM(kernel.NN, 1, p.out, k, p.ones, k, signal, p.out, dst[p.out*p.in:], p.out, first > 0)
+		}
+	}
+	kernel.Scale(dst, 1/float32(n), dst)
+}
