@@ -12,9 +12,13 @@ import (
 // placed elsewhere, strides change: no bit of any element does.
 func TestGEMMBatchInvariance(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
+		rounds := 25
+		if testing.Short() {
+			rounds = 6
+		}
 		r := rand.New(rand.NewPCG(7, 7))
 		for _, op := range []Op{NN, NT, TN} {
-			for range 25 {
+			for range rounds {
 				m, n, k := 1+r.IntN(90), 1+r.IntN(200), 1+r.IntN(700)
 				a, b := normals(r, m*k), normals(r, k*n) // op(a) m×k, op(b) k×n
 				want := multiply(op, r, m, n, k, a, b, 0)
