@@ -274,6 +274,18 @@ func checkInvariance(t *testing.T, tr *trial) {
 			}
 		}
 	}
+	// A used pass gives what a new one does.
+	used := NewPass(tr.model, tr.loss)
+	for range 3 {
+		g := used.Backward(tr.x, tr.y, nil)
+		losses, norms := g.Losses(nil), g.LayerNorms(nil)
+		layers := len(g.Layers())
+		for i := range tr.x {
+			require.Equal(t, want[i].loss, losses[i], "example %d", i)
+			require.Equal(t, want[i].norms[:layers], norms[i*layers:(i+1)*layers], "example %d", i)
+		}
+		require.Equal(t, want[0].y, used.Forward(tr.x[:1])[0])
+	}
 	// Whole runs over any chunking: the same integers.
 	sums := func(chunks ...[]int) []int64 {
 		sum := make([]int64, d)
@@ -368,6 +380,7 @@ func TestGradients(t *testing.T) {
 			Linear{Out: 6}, SiLU{}, Linear{Out: 6}, GELU{}, Linear{Out: 5}, GELU{Exact: true}, Linear{Out: 5}, Tanh{},
 			Linear{Out: 4}, Square{}, Linear{Out: 3}, Polynomial{Coefficients: []float32{0.5, -1, 0.25, 0.125}}, Linear{Out: 2},
 		}},
+		{"binary", BinaryCrossEntropy{}, Shape{5}, []Layer{Linear{Out: 6}, ReLU{}, Linear{Out: 3}}},
 		{"image", SoftmaxCrossEntropy{}, Shape{2, 3, 3}, []Layer{Flatten{}, Linear{Out: 4}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -26,6 +26,7 @@ type Targets struct {
 	classes int
 	values  []float32
 	width   int
+	unit    bool // values are between 0 and 1
 }
 
 // Labels returns the targets of a classifier. It returns an error that names
@@ -46,9 +47,10 @@ func Labels(labels []int, classes int) (Targets, error) {
 
 // Values returns the targets of a regression or of binary labels: a row of
 // numbers for each example, copied. It returns an error that names the example
-// if a number is not finite or rows differ in length.
+// if a number is not finite or rows differ in length. BinaryCrossEntropy takes
+// only numbers between 0 and 1.
 func Values(rows [][]float32) (Targets, error) {
-	t := Targets{}
+	t := Targets{unit: true}
 	for i, row := range rows {
 		if i == 0 {
 			t.width = len(row)
@@ -60,6 +62,7 @@ func Values(rows [][]float32) (Targets, error) {
 			if v-v != 0 {
 				return Targets{}, fmt.Errorf("nn: target %d has %v at %d, want a finite number", i, v, j)
 			}
+			t.unit = t.unit && v >= 0 && v <= 1
 		}
 		t.values = append(t.values, row...)
 	}
@@ -81,7 +84,7 @@ func (t Targets) Len() int {
 // over the memory of dst where that is large enough. It panics if an id is out
 // of range. dst must not be t.
 func (t Targets) Pick(dst Targets, ids []int) Targets {
-	out := Targets{labels: dst.labels[:0], classes: t.classes, values: dst.values[:0], width: t.width}
+	out := Targets{labels: dst.labels[:0], classes: t.classes, values: dst.values[:0], width: t.width, unit: t.unit}
 	for _, id := range ids {
 		if t.classes > 0 {
 			out.labels = append(out.labels, t.labels[id])

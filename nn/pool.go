@@ -68,12 +68,13 @@ func (a AvgPool) build(in Shape) (node, error) {
 type avgPool struct{ *pool }
 
 func (p *avgPool) stage() stage {
-	return &avgPoolStage{pool: p.pool, frame: newFrame(p.window, 0), row: make([]float32, p.padW*p.channels)}
+	return &avgPoolStage{pool: p.pool, frame: newFrame(p.window, 0), sum: newFrame(p.window, 0), row: make([]float32, p.padW*p.channels)}
 }
 
 type avgPoolStage struct {
 	*pool
-	frame frame
+	frame frame     // the image within zeros
+	sum   frame     // its derivatives
 	row   []float32 // one row of the padded image
 	y, dx []float32
 }
@@ -114,7 +115,7 @@ func (s *avgPoolStage) backward(b *batch, dy []float32, need bool) []float32 {
 	kernel.Scale(dy, scale, dy)
 	for i := range b.n {
 		dx := s.dx[i*in : (i+1)*in]
-		sum := s.frame.sums(dx)
+		sum := s.sum.sums(dx)
 		clear(sum)
 		for oy := range s.outH {
 			from := dy[i*out+oy*outRow : i*out+(oy+1)*outRow]
@@ -127,7 +128,7 @@ func (s *avgPoolStage) backward(b *batch, dy []float32, need bool) []float32 {
 				kernel.Add(sum[at:at+len(s.row)], s.row)
 			}
 		}
-		s.frame.finish(dx)
+		s.sum.finish(dx)
 	}
 	return s.dx
 }
