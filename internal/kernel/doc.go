@@ -8,8 +8,9 @@
 // The best level of the machine is chosen once, at start. Results are
 // bit-identical between runs, machines and numbers of cores on one level;
 // between levels they differ by rounding (the vector levels fuse multiply and
-// add, the pure Go level rounds twice on every architecture). Building with
-// the tag purego leaves the assembly out.
+// add, the pure Go level rounds twice on every architecture). Matrix products
+// have the same bits on AVX2 and AVX-512. Building with the tag purego leaves
+// the assembly out.
 //
 // # Batch invariance
 //
@@ -25,9 +26,8 @@
 //
 // Every kernel is single-threaded and safe to call from many goroutines on
 // disjoint outputs. Outputs may not overlap inputs except where a kernel says
-// so. Steady-state calls do not allocate. No assembly call runs for much more
-// than 100 µs on matrices that fit the caches, because the Go scheduler cannot
-// interrupt one.
+// so. Steady-state calls do not allocate. Products are cut in assembly calls of
+// about 50 µs, because the Go scheduler cannot interrupt one.
 //
 // # Panics
 //

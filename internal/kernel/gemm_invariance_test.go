@@ -3,8 +3,10 @@ package kernel
 import (
 	"math"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -145,6 +147,32 @@ func TestGEMMAllocatesNothing(t *testing.T) {
 			}
 			require.Zero(t, allocs(func() { GEMM(op, m, n, k, a, lda, b, ldb, c, n, false) }), op)
 		}
+	})
+}
+
+// Goroutines that share the pools and the inputs do not disturb each other.
+func TestGEMMConcurrent(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		const m, n, k = 40, 100, 300
+		r := rand.New(rand.NewPCG(12, 12))
+		a, b := normals(r, m*k), normals(r, k*n)
+		ends := []int{20, 90, k}
+		want, wantSum := make([]float32, m*n), make([]int64, m*n)
+		GEMM(NT, m, n, k, a, k, b, k, want, n, false)
+		GEMMRuns(m, n, a, m, b, n, ends, wantSum, n)
+		var group sync.WaitGroup
+		for range 4 {
+			group.Go(func() {
+				for range 5 {
+					c, sum := make([]float32, m*n), make([]int64, m*n)
+					GEMM(NT, m, n, k, a, k, b, k, c, n, false)
+					GEMMRuns(m, n, a, m, b, n, ends, sum, n)
+					assert.Equal(t, want, c)
+					assert.Equal(t, wantSum, sum)
+				}
+			})
+		}
+		group.Wait()
 	})
 }
 
