@@ -46,31 +46,30 @@ func blocks(k int) (count, length int) {
 // op(b), k and (when add) its former value; see the package doc.
 //
 // GEMM is single-threaded. It panics if a size is negative, a stride is below
-// a row's length, a slice is too short, or c overlaps a or b.
+// a row's length, a slice is too short, or the memory that c spans overlaps that
+// of a or b.
 func GEMM(op Op, m, n, k int, a []float32, lda int, b []float32, ldb int, c []float32, ldc int, add bool) {
 	if m < 0 || n < 0 || k < 0 {
 		panic("kernel: negative matrix size")
 	}
+	ar, ac, br, bc := m, k, k, n
 	switch op {
 	case NN:
-		checkMatrix(a, m, k, lda)
-		checkMatrix(b, k, n, ldb)
 	case NT:
-		checkMatrix(a, m, k, lda)
-		checkMatrix(b, n, k, ldb)
+		br, bc = n, k
 	case TN:
-		checkMatrix(a, k, m, lda)
-		checkMatrix(b, k, n, ldb)
+		ar, ac = k, m
 	default:
 		panic("kernel: unknown GEMM op")
 	}
+	checkMatrix(a, ar, ac, lda)
+	checkMatrix(b, br, bc, ldb)
 	checkMatrix(c, m, n, ldc)
+	if meet(c, m, n, ldc, a, ar, ac, lda) || meet(c, m, n, ldc, b, br, bc, ldb) {
+		panic("kernel: GEMM output overlaps an input")
+	}
 	if m == 0 || n == 0 {
 		return
-	}
-	cspan := (m-1)*ldc + n
-	if overlap(unsafe.Pointer(unsafe.SliceData(c)), cspan*4, a) || overlap(unsafe.Pointer(unsafe.SliceData(c)), cspan*4, b) {
-		panic("kernel: GEMM output overlaps an input")
 	}
 	if k == 0 {
 		if !add {
@@ -96,8 +95,14 @@ func checkMatrix[T float32 | int64](x []T, rows, cols, ld int) {
 	}
 }
 
-// overlap reports whether the size bytes at p share memory with x.
-func overlap(p unsafe.Pointer, size int, x []float32) bool {
-	q := uintptr(unsafe.Pointer(unsafe.SliceData(x)))
-	return uintptr(p) < q+uintptr(4*len(x)) && q < uintptr(p)+uintptr(size)
+// meet reports whether the memory from the first to the last element of a
+// matrix of x shares a byte with that of one of y. Both have been checked.
+func meet[X, Y float32 | int64](x []X, xrows, xcols, ldx int, y []Y, yrows, ycols, ldy int) bool {
+	if xrows == 0 || xcols == 0 || yrows == 0 || ycols == 0 {
+		return false
+	}
+	x0, y0 := uintptr(unsafe.Pointer(&x[0])), uintptr(unsafe.Pointer(&y[0]))
+	x1 := uintptr(unsafe.Pointer(&x[(xrows-1)*ldx+xcols-1])) + unsafe.Sizeof(x[0])
+	y1 := uintptr(unsafe.Pointer(&y[(yrows-1)*ldy+ycols-1])) + unsafe.Sizeof(y[0])
+	return x0 < y1 && y0 < x1
 }

@@ -122,6 +122,10 @@ func TestGEMMPanics(t *testing.T) {
 	} {
 		require.PanicsWithValue(t, test.want, test.call)
 	}
+	// Matrices side by side in one slice do not overlap, however long the slice
+	// that is passed.
+	require.NotPanics(t, func() { GEMM(NN, 2, 2, 2, x, 2, x[4:], 2, x[8:], 2, false) })
+	require.NotPanics(t, func() { GEMM(NN, 2, 2, 2, x[4:], 2, x[8:], 2, x, 2, false) })
 }
 
 // allocs counts a call's allocations once its scratch is in its pool.

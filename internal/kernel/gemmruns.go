@@ -1,7 +1,5 @@
 package kernel
 
-import "unsafe"
-
 // GEMMRuns is the weighted-gradient kernel of private training: like
 // c += aᵀ·b, but each run of rows is rounded to integers and added exactly.
 //
@@ -19,7 +17,7 @@ import "unsafe"
 // A run's sum must be within ±2^51; beyond it, or if it is NaN, the integer
 // added is unspecified. GEMMRuns is single-threaded. It panics if a size is
 // negative, ends decreases, a stride is below a row's length, a slice is too
-// short, or sum overlaps a or b.
+// short, or the memory that sum spans overlaps that of a or b.
 func GEMMRuns(m, n int, a []float32, lda int, b []float32, ldb int, ends []int, sum []int64, ldsum int) {
 	if m < 0 || n < 0 {
 		panic("kernel: negative matrix size")
@@ -34,12 +32,11 @@ func GEMMRuns(m, n int, a []float32, lda int, b []float32, ldb int, ends []int, 
 	checkMatrix(a, k, m, lda)
 	checkMatrix(b, k, n, ldb)
 	checkMatrix(sum, m, n, ldsum)
+	if meet(sum, m, n, ldsum, a, k, m, lda) || meet(sum, m, n, ldsum, b, k, n, ldb) {
+		panic("kernel: GEMMRuns output overlaps an input")
+	}
 	if m == 0 || n == 0 || k == 0 {
 		return
-	}
-	size := ((m-1)*ldsum + n) * 8
-	if overlap(unsafe.Pointer(unsafe.SliceData(sum)), size, a) || overlap(unsafe.Pointer(unsafe.SliceData(sum)), size, b) {
-		panic("kernel: GEMMRuns output overlaps an input")
 	}
 	gemmRuns(m, n, a, lda, b, ldb, ends, sum, ldsum)
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -182,6 +183,9 @@ func TestGEMMRunsPanics(t *testing.T) {
 	require.PanicsWithValue(t, "kernel: matrix slice too short", func() { GEMMRuns(2, 2, x, 2, x, 2, []int{7}, s, 2) })
 	require.PanicsWithValue(t, "kernel: matrix slice too short", func() { GEMMRuns(2, 2, x, 2, x, 2, []int{2}, s[:3], 2) })
 	require.PanicsWithValue(t, "kernel: stride below row length", func() { GEMMRuns(2, 2, x, 1, x, 2, []int{2}, s, 2) })
+	shared := unsafe.Slice((*float32)(unsafe.Pointer(&s[0])), 24)
+	require.PanicsWithValue(t, "kernel: GEMMRuns output overlaps an input", func() { GEMMRuns(2, 2, shared[4:], 2, x, 2, []int{2}, s, 2) })
+	require.NotPanics(t, func() { GEMMRuns(2, 2, shared[8:], 2, x, 2, []int{2}, s, 2) })
 	require.PanicsWithValue(t, "kernel: negative matrix size", func() { GEMMRuns(-2, 2, x, 2, x, 2, []int{2}, s, 2) })
 }
 
