@@ -16,7 +16,7 @@ type Dropout struct {
 
 func (l Dropout) build(in Shape) (node, error) {
 	if !(l.Rate >= 0 && l.Rate < 1) {
-		return nil, fmt.Errorf("Rate is %v, want at least 0 and below 1", l.Rate)
+		return nil, fmt.Errorf("has Rate %v, want at least 0 and below 1", l.Rate)
 	}
 	return &dropoutNode{in: in, rule: dropout{below: uint32(min(l.Rate*(1<<32), 1<<32-1)), scale: float32(1 / (1 - l.Rate))}}, nil
 }

@@ -27,9 +27,9 @@ func (l Embedding) build(in Shape) (node, error) {
 	case len(in) != 1:
 		return nil, fmt.Errorf("wants a vector of tokens")
 	case l.Vocabulary < 1 || l.Vocabulary > 1<<24:
-		return nil, fmt.Errorf("Vocabulary is %d, want 1 to 2^24", l.Vocabulary)
+		return nil, fmt.Errorf("has Vocabulary %d, want 1 to 2^24", l.Vocabulary)
 	case l.Dim < 1:
-		return nil, fmt.Errorf("Dim is %d, want at least 1", l.Dim)
+		return nil, fmt.Errorf("has Dim %d, want at least 1", l.Dim)
 	}
 	return &embedding{
 		out:        Shape{in[0], l.Dim},

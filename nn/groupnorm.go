@@ -22,7 +22,7 @@ type GroupNorm struct {
 func (l GroupNorm) build(in Shape) (node, error) {
 	c := in.channels()
 	if l.Groups < 1 || c%l.Groups != 0 {
-		return nil, fmt.Errorf("Groups is %d, want a divisor of the %d channels", l.Groups, c)
+		return nil, fmt.Errorf("has Groups %d, want a divisor of the %d channels", l.Groups, c)
 	}
 	return newNormalization(in, normalizer{1, in.positions(), c, l.Groups, 0}, l.Eps, l.NoAffine)
 }
@@ -30,7 +30,7 @@ func (l GroupNorm) build(in Shape) (node, error) {
 // newNormalization is the node of GroupNorm and LayerNorm.
 func newNormalization(in Shape, n normalizer, eps float64, noAffine bool) (node, error) {
 	if n.eps = orDefault(eps, 1e-5); !(n.eps > 0 && n.eps <= math.MaxFloat32) {
-		return nil, fmt.Errorf("Eps is %v, want a finite number above 0", eps)
+		return nil, fmt.Errorf("has Eps %v, want a finite number above 0", eps)
 	}
 	if n.positions*n.channels == n.groups {
 		return nil, fmt.Errorf("every group holds a single value, which normalisation makes 0; want two or more")

@@ -16,14 +16,14 @@ type Residual struct {
 
 func (l Residual) build(in Shape) (node, error) {
 	if len(l.Layers) == 0 {
-		return nil, errors.New("Layers is empty, want at least one layer")
+		return nil, errors.New("has no Layers, want at least one layer")
 	}
 	c, err := buildChain(in, l.Layers)
 	if err != nil {
 		return nil, err
 	}
 	if out := c.shape(); !out.Equal(in) {
-		return nil, fmt.Errorf("Layers make %v of %v, want the same shape to add to", out, in)
+		return nil, fmt.Errorf("has Layers that make %v of %v, want the same shape to add to", out, in)
 	}
 	return &residual{chain: c}, nil
 }
