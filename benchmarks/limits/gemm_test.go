@@ -14,30 +14,28 @@ import (
 	"github.com/sotto-ml/sotto/internal/kernel"
 )
 
-// rounds is how often each side of a ratio is timed, in turns.
-const rounds = 9
-
 // secondsEach times the functions in turns and returns, of each, the time of a
-// call in every round. A timing lasts at least slice.
+// call in every round: at least nine rounds, and more where they are short. A
+// timing is about a millisecond where calls allow it, below the slices of the
+// scheduler, so that on a shared machine most rounds are undisturbed and a
+// median is.
 func secondsEach(fs ...func()) [][]float64 {
-	const slice = 4 * time.Millisecond
+	const (
+		slice      = time.Millisecond
+		fewest     = 9
+		most       = 61
+		longEnough = 600 * time.Millisecond
+	)
 	repeat := make([]int, len(fs))
 	for i, f := range fs {
 		f() // touches its memory
-		repeat[i] = 1
-		for {
-			start := time.Now()
-			for range repeat[i] {
-				f()
-			}
-			if time.Since(start) >= slice {
-				break
-			}
-			repeat[i] *= 2
-		}
+		start := time.Now()
+		f()
+		repeat[i] = max(1, int(slice/max(1, time.Since(start))))
 	}
 	seconds := make([][]float64, len(fs))
-	for range rounds {
+	began := time.Now()
+	for round := 0; round < fewest || round < most && time.Since(began) < longEnough; round++ {
 		for i, f := range fs {
 			start := time.Now()
 			for range repeat[i] {
@@ -83,7 +81,7 @@ func randomMatrix(r *rand.Rand, size int) []float32 {
 	return x
 }
 
-// fewFMA is a peak measurement of about a millisecond.
+// fewFMA is a peak measurement of some 20 µs.
 const fewFMA = 1500
 
 // BenchmarkPeakFMA measures the denominator of of-peak: multiply-adds on
