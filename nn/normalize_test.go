@@ -113,3 +113,43 @@ func TestNormalizer(t *testing.T) {
 		})
 	}
 }
+
+// TestNormalizerLong crosses several flushes of the sums, with a mean far from
+// zero, and compares with float64.
+func TestNormalizerLong(t *testing.T) {
+	n := normalizer{1, 1200, 20, 4, 1e-5}
+	r := rand.New(rand.NewPCG(9, 9))
+	x, dy := randomVector(r, n.size()), randomVector(r, n.size())
+	for i := range x {
+		x[i] += 100
+	}
+	gamma, beta := randomVector(r, n.channels), randomVector(r, n.channels)
+	s := n.scratch()
+	y, dx, stats := make([]float32, n.size()), make([]float32, n.size()), make([]float32, n.stats())
+	n.forward(y, x, gamma, beta, stats, s)
+	require.InDeltaSlice(t, naiveNormalize(n, float64s(x), float64s(gamma), float64s(beta)), float64s(y), 1e-4)
+
+	dgamma, dbeta := make([]float32, n.channels), make([]float32, n.channels)
+	n.backward(dx, dgamma, dbeta, dy, x, gamma, stats, s)
+	ones, zeros := slices.Repeat([]float64{1}, n.channels), make([]float64, n.channels)
+	h := naiveNormalize(n, float64s(x), ones, zeros)
+	per, count := n.channels/n.groups, float64(n.positions*n.channels/n.groups)
+	var plain, along [4]float64
+	wantGamma, wantBeta := make([]float64, n.channels), make([]float64, n.channels)
+	for i := range h {
+		c := i % n.channels
+		u := float64(dy[i]) * float64(gamma[c])
+		plain[c/per] += u / count
+		along[c/per] += u * h[i] / count
+		wantGamma[c] += float64(dy[i]) * h[i]
+		wantBeta[c] += float64(dy[i])
+	}
+	require.InDeltaSlice(t, wantGamma, float64s(dgamma), 5e-3) // of about √1200
+	require.InDeltaSlice(t, wantBeta, float64s(dbeta), 1e-3)
+	for i := range h {
+		c := i % n.channels
+		u := float64(dy[i]) * float64(gamma[c])
+		want := float64(stats[2*(c/per)+1]) * (u - plain[c/per] - h[i]*along[c/per])
+		require.InDelta(t, want, dx[i], 1e-5)
+	}
+}
