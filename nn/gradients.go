@@ -39,8 +39,9 @@ func (g *Gradients) norms() *Pass {
 
 // Norms sets dst[i] to the l2 norm of example i's gradient, never below the
 // norm of what WeightedSum adds for it (over w[i]) by more than a relative
-// 2^-14. It is NaN or +Inf if the gradient holds a NaN or an infinity. dst has
-// one element per example; nil allocates. Norms are not private.
+// 2^-14. It is NaN or +Inf if the gradient holds a NaN or an infinity, and +Inf
+// also where a signal or an input of a layer is beyond 2^80. dst has one element
+// per example; nil allocates. Norms are not private.
 func (g *Gradients) Norms(dst []float32) []float32 {
 	p := g.norms()
 	n := p.batch.n
@@ -88,7 +89,8 @@ func (g *Gradients) LayerNorms(dst []float32) []float32 {
 // Inside a run the terms are added in float32; layers whose examples have
 // several positions (convolutions, sequences) may cut runs into single
 // examples, by the model alone. An example with w[i] == 0 adds exactly nothing,
-// even if its gradient is NaN. Run sums must stay within ±2^51.
+// even if its gradient is NaN. Weights must stay below 2^47 and run sums within
+// ±2^51; an example whose norm is not finite must have weight 0.
 //
 // It panics if lengths differ.
 func (g *Gradients) WeightedSum(sum []int64, w []float32, ends []int) {

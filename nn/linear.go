@@ -98,11 +98,11 @@ func (s *linearStage) squares(b *batch, dst []float64) {
 	}
 	in, out := s.in.channels(), s.out.channels()
 	for i := range dst {
-		x2 := kernel.SumSquares(s.x[i*in : (i+1)*in])
+		x2 := capSquare(kernel.SumSquares(s.x[i*in : (i+1)*in]))
 		if s.bias != nil {
 			x2++
 		}
-		dst[i] = kernel.SumSquares(s.dy[i*out:(i+1)*out]) * x2
+		dst[i] = capSquare(kernel.SumSquares(s.dy[i*out:(i+1)*out])) * x2
 	}
 }
 
@@ -128,12 +128,21 @@ func (s *linearStage) mean(b *batch, dst []float32) {
 		return
 	}
 	in, out := s.in.channels(), s.out.channels()
-	kernel.GEMM(kernel.TN, out, in, b.n, s.dy, out, s.x, in, dst, in, false)
+	// The factor 1/n goes where there is less to multiply.
+	dy, after := s.dy, b.n > in
+	if !after {
+		s.scaled = grow(s.scaled, b.n*out)
+		kernel.Scale(s.scaled, 1/float32(b.n), dy)
+		dy = s.scaled
+	}
+	kernel.GEMM(kernel.TN, out, in, b.n, dy, out, s.x, in, dst, in, false)
 	if s.bias != nil {
 		s.ones = growOnes(s.ones, b.n)
-		kernel.GEMM(kernel.NN, 1, out, b.n, s.ones, b.n, s.dy, out, dst[out*in:], out, false)
+		kernel.GEMM(kernel.NN, 1, out, b.n, s.ones, b.n, dy, out, dst[out*in:], out, false)
 	}
-	kernel.Scale(dst, 1/float32(b.n), dst)
+	if after {
+		kernel.Scale(dst, 1/float32(b.n), dst)
+	}
 }
 
 // fillRows sets every row of y to row.

@@ -52,10 +52,11 @@ const keepFactor = 3
 //	kept:   |M|, M the gradient as made; w·M is rounded once.
 //	direct: |M| + (gamma_L + gamma_{L+1})·S, since |M - G| <= gamma_L·S; S is
 //	        bounded by √(Σ|d_p|² Σ|x'_p|²).
-//	ghost:  √(N² + e) + gamma_{L+1}·S, N² the computed double sum: inner
-//	        products of length k come with gamma_k of |d_p||d_q| or |x_p||x_q|,
-//	        so |N² - |G|²| <= e = (gamma_out + gamma_in + 2^-17)·S², the last
-//	        term for kernel.Dot.
+//	ghost:  √(N² + e) + gamma_{L+1}·S, N² the computed double sum. Inner
+//	        products of length k come with gamma_k of |d_p||d_q| or |x_p||x_q|
+//	        and k·2^-149 for what underflows, so |N² - |G|²| <= e =
+//	        (gamma_out + gamma_in + 2^-17)·S² + 2^-148·(out·(Σ|x'_p|)² +
+//	        in·(Σ|d_p|)² + L²), the 2^-17 and L² for kernel.Dot.
 //
 // Where nothing cancels, S is about |G| and all this is below 2^-14; where
 // much does, the norm is too large by what cannot be known of it.
@@ -86,8 +87,8 @@ type unfolder interface {
 // an example's input and output.
 func newPositionSum(positions, in, out, groups int, bias bool, activations int) *positionSum {
 	p := &positionSum{positions: positions, in: in, out: out, groups: groups, bias: bias}
-	// About 256 KiB of unfolded input at a time.
-	p.block = max(1, (1<<16)/(positions*in))
+	// About 64 KiB of unfolded input at a time.
+	p.block = max(1, (1<<14)/(positions*in))
 	each := out / groups
 	switch {
 	case p.params() <= keepFactor*activations:
@@ -173,7 +174,7 @@ func (p *positionSum) directSquare(signal, x []float32, g int) float64 {
 	to := p.gradients
 	p.gradient(to, signal, x, g)
 	square := kernel.SumSquares(to[g*each*p.in : (g+1)*each*p.in])
-	x2, d2 := kernel.SumSquares(x), kernel.SumSquares(signal)
+	x2, d2 := capSquare(kernel.SumSquares(x)), capSquare(kernel.SumSquares(signal))
 	if p.bias {
 		at := p.out*p.in + g*each
 		square += kernel.SumSquares(to[at : at+each])
@@ -195,14 +196,33 @@ func (p *positionSum) ghostSquare(signal, x []float32, g int) float64 {
 		p.ones = growOnes(p.ones, l*l)
 		square += kernel.Dot(p.gramD, p.ones)
 	}
-	var s float64
-	for i := 0; i < l*l; i += l + 1 {
-		s += math.Sqrt(float64(p.gramD[i]) * (float64(p.gramX[i]) + bias))
+	var s, sd, sx float64
+	for i := range l {
+		d2 := kernel.SumSquares(signal[i*p.out : i*p.out+each])
+		x2 := kernel.SumSquares(x[i*p.in:(i+1)*p.in]) + bias
+		s += math.Sqrt(capSquare(d2) * capSquare(x2))
+		sd += math.Sqrt(d2)
+		sx += math.Sqrt(x2)
 	}
-	const ofDot = 0x1p-17
-	square = max(square, 0) + (gammaProduct(each)+gammaProduct(p.in)+ofDot)*s*s
-	norm := math.Sqrt(square) + (gamma(l+1))*s
+	const ofDot, underflow = 0x1p-17, 0x1p-148
+	square = max(square, 0) + (gammaProduct(each)+gammaProduct(p.in)+ofDot)*s*s +
+		underflow*(float64(each)*sx*sx+float64(p.in)*sd*sd+float64(l*l))
+	norm := math.Sqrt(square) + gamma(l+1)*s
 	return norm * norm
+}
+
+// largestSquare bounds the squared norms of signals and inputs that are
+// multiplied only after a weight is folded in. Below it, with weights up to 2^47,
+// the fold cannot overflow, and what it loses to underflow is below 2^-69 of
+// an integer.
+const largestSquare = 0x1p160
+
+// capSquare returns s, or +Inf above largestSquare.
+func capSquare(s float64) float64 {
+	if s > largestSquare {
+		return math.Inf(1)
+	}
+	return s
 }
 
 func (p *positionSum) weightedSum(dy []float32, x unfolder, sum []int64, w []float32, ends []int) {
