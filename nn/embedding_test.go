@@ -59,3 +59,24 @@ func TestEmbeddingLeavesBadTokensOut(t *testing.T) {
 		require.Equal(t, i < 6, v != v, "example %d layer norm %v", i, v)
 	}
 }
+
+func TestEmbeddingEndsSignals(t *testing.T) {
+	tr := newTrial(t, 6, 5, SoftmaxCrossEntropy{}, Shape{2}, Linear{Out: 3}, Embedding{4, 2}, Flatten{}, Linear{Out: 3})
+	params := tr.model.Params()
+	clear(params[:6])
+	copy(params[6:9], []float32{2, 0, 3}) // the tokens, whatever the input
+	g := NewPass(tr.model, tr.loss).Backward(tr.x, tr.y, nil)
+	mean := g.Mean(nil)
+	require.Equal(t, make([]float32, 9), mean[:9])
+	require.Equal(t, make([]float32, 2), mean[9+2:9+4]) // token 1 never stands
+	require.NotZero(t, mean[9])
+
+	// Weighed all the same, a bad token reaches no row of the weights.
+	params[7] = 4
+	g = NewPass(tr.model, tr.loss).Backward(tr.x, tr.y, nil)
+	sum := make([]int64, len(params))
+	g.LayerWeightedSum(sum, []float32{0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0}, []int{5})
+	require.Equal(t, make([]int64, 9), sum[:9])
+	require.Equal(t, make([]int64, 4), sum[9:13])
+	require.Equal(t, make([]int64, len(sum)-17), sum[17:])
+}

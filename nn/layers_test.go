@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sotto-ml/sotto/internal/kernel"
 	"github.com/stretchr/testify/require"
 )
 
@@ -40,6 +41,17 @@ var layerTrials = []struct {
 func TestLayersGradients(t *testing.T) {
 	for _, c := range layerTrials {
 		t.Run(c.name, func(t *testing.T) {
+			defer kernel.Use(kernel.Current())()
+			for _, level := range kernel.Levels()[:len(kernel.Levels())-1] { // the best comes last
+				kernel.Use(level)
+				tr := newTrial(t, 9, 7, SoftmaxCrossEntropy{}, c.input, c.layers...)
+				if c.tokens > 0 {
+					tr.tokens(c.tokens)
+				}
+				checkPrivate(t, tr)
+				checkInvariance(t, tr)
+			}
+			kernel.Use(kernel.Best())
 			tr := newTrial(t, 8, 11, SoftmaxCrossEntropy{}, c.input, c.layers...)
 			if c.tokens > 0 {
 				tr.tokens(c.tokens)

@@ -13,6 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// What package dp asks of an optimiser.
+var _ interface {
+	Begin(d int)
+	Update(params, grad []float32, offset int)
+	MarshalBinary() ([]byte, error)
+	UnmarshalBinary([]byte) error
+} = (*Optimizer)(nil)
+
 // testRules has a rule of every update path.
 var testRules = map[string]Rule{
 	"plain":    SGD{LearningRate: 0.5, WeightDecay: 0.1},
@@ -90,6 +98,7 @@ func TestSGDIsItsFormula(t *testing.T) {
 	o.Begin(2)
 	o.Update(p, []float32{0, 1}, 0) // v = v/2 + g + p/4 = 3.125, 0.375
 	require.Equal(t, []float32{4.9375, -4.6875}, p)
+	require.Equal(t, SGD{LearningRate: 0.5, Momentum: 0.5, WeightDecay: 0.25}, o.Rule())
 }
 
 func randomVector(r *rand.Rand, n int) []float32 {
