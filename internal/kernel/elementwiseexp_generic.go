@@ -29,12 +29,11 @@ func reduce(x float32) (n int32, p float32) {
 	f := t - expMagic
 	r := x - float32(f*expLn2Hi)
 	r -= float32(f * expLn2Lo)
+	r2 := r * r
 	q := float32(r*expQ5) + expQ4
-	q = float32(q*r) + expQ3
-	q = float32(q*r) + expQ2
-	q = float32(q*r) + expQ1
-	q = float32(q*r) + 0.5
-	return n, r + float32(q*float32(r*r))
+	q = float32(q*r2) + (float32(r*expQ3) + expQ2)
+	q = float32(q*r2) + (float32(r*expQ1) + 0.5)
+	return n, r + float32(q*r2)
 }
 
 const magicBits = 0x4b400000 // of expMagic
@@ -54,7 +53,12 @@ func exp1(x float32) float32 {
 func expGeneric(dst, x []float32) {
 	x = x[:len(dst)]
 	for i, v := range x {
-		dst[i] = exp1(max(min(v, expMost), expLowest))
+		if v > expMost {
+			v = expMost
+		} else if v < expLowest {
+			v = expLowest
+		}
+		dst[i] = exp1(v)
 	}
 }
 
@@ -64,7 +68,11 @@ func tanhGeneric(dst, x []float32) {
 	for i, v := range x {
 		b := math.Float32bits(v)
 		a := math.Float32frombits(b &^ signBit)
-		n, p := reduce(min(a+a, tanhMost))
+		a += a
+		if a > tanhMost {
+			a = tanhMost
+		}
+		n, p := reduce(a)
 		s := pow2(n)
 		m := float32(s*p) + (s - 1)
 		dst[i] = math.Float32frombits(math.Float32bits(m/(m+2)) | b&signBit)
@@ -76,11 +84,13 @@ func sigmoidGeneric(dst, x []float32) {
 	x = x[:len(dst)]
 	for i, v := range x {
 		b := math.Float32bits(v)
-		e := exp1(max(math.Float32frombits(b|signBit), expLowest))
-		n := math.Float32bits(1)
-		if int32(b) < 0 {
-			n = math.Float32bits(e)
+		a := math.Float32frombits(b | signBit)
+		if a < expLowest {
+			a = expLowest
 		}
+		e := exp1(a)
+		negative := uint32(int32(b) >> 31) // a mask, as the sign is unpredictable
+		n := math.Float32bits(e)&negative | math.Float32bits(1)&^negative
 		dst[i] = math.Float32frombits(n) / (1 + e)
 	}
 }

@@ -26,7 +26,7 @@ func sumSquaresGeneric(x []float32) float32 {
 	for i, v := range x[whole:] {
 		sums[i] += float32(v * v)
 	}
-	return addLanes(&sums)
+	return addLanes(&sums, len(x))
 }
 
 // sumSquaresScaledGeneric sums the squares of scale·x.
@@ -36,7 +36,7 @@ func sumSquaresScaledGeneric(x []float32, scale float32) float32 {
 		v *= scale
 		sums[i%lanes] += float32(v * v)
 	}
-	return addLanes(&sums)
+	return addLanes(&sums, len(x))
 }
 
 func dotGeneric(x, y []float32) float32 {
@@ -60,12 +60,17 @@ func dotGeneric(x, y []float32) float32 {
 	for i, v := range x[whole:] {
 		sums[i] += float32(v * y[whole+i])
 	}
-	return addLanes(&sums)
+	return addLanes(&sums, len(x))
 }
 
-// addLanes folds the upper half on the lower until one lane is left.
-func addLanes(sums *[lanes]float32) float32 {
-	for half := lanes / 2; half > 0; half /= 2 {
+// addLanes folds the upper half on the lower until one lane is left. Only the
+// first n lanes are used: halves of zeros are left out, to the same bits.
+func addLanes(sums *[lanes]float32, n int) float32 {
+	half := lanes / 2
+	for half >= n && half > 0 {
+		half /= 2
+	}
+	for ; half > 0; half /= 2 {
 		for i := range half {
 			sums[i] += sums[half+i]
 		}

@@ -81,9 +81,13 @@ func (s expSection) mul(y string, x, to int) { s.op("VMULPS %s, %s, %s", y, s.r(
 func (s expSection) add(y string, x, to int) { s.op("VADDPS %s, %s, %s", y, s.r(x), s.r(to)) }
 func (s expSection) sub(y string, x, to int) { s.op("VSUBPS %s, %s, %s", y, s.r(x), s.r(to)) }
 
-// reduce turns x in register 0 to e^r-1 in register 0, n in 1 (biased) and in 2
-// (a float32), by way of 3 and 4.
+// reduce turns x in register 0 to e^r-1 in register 0 and n in 1 (biased), by
+// way of 2, 3 and 4. In AVX-512, 2 holds n as a float32 afterwards.
 func (s expSection) reduce() {
+	spare := s.r(2)
+	if s.v.bits == 512 {
+		spare = s.v.reg(14 + s.slot)
+	}
 	s.mul(s.c("log2e"), 0, 1)
 	s.add(s.c("magic"), 1, 1)
 	s.sub(s.c("magic"), 1, 2)
@@ -91,13 +95,15 @@ func (s expSection) reduce() {
 	s.sub(s.r(3), 0, 0)
 	s.mul(s.c("ln2lo"), 2, 3)
 	s.sub(s.r(3), 0, 0)
-	s.mul(s.c("q5"), 0, 3)
-	for _, q := range []string{"q4", "q3", "q2", "q1"} {
-		s.add(s.c(q), 3, 3)
-		s.mul(s.r(0), 3, 3)
-	}
-	s.add(s.c("half"), 3, 3)
 	s.mul(s.r(0), 0, 4)
+	s.mul(s.c("q5"), 0, 3)
+	s.add(s.c("q4"), 3, 3)
+	for _, q := range [2][2]string{{"q3", "q2"}, {"q1", "half"}} {
+		s.op("VMULPS %s, %s, %s", s.c(q[0]), s.r(0), spare)
+		s.op("VADDPS %s, %s, %s", s.c(q[1]), spare, spare)
+		s.mul(s.r(4), 3, 3)
+		s.add(spare, 3, 3)
+	}
 	s.mul(s.r(4), 3, 3)
 	s.add(s.r(3), 0, 0)
 }
