@@ -65,7 +65,7 @@ func (r AdamW) rule() (rule, error) {
 	}
 	checked.step = func(t int, rate float64) coefficients {
 		c := Adam(r).step(t, rate)
-		c[6] = float32(1 - float64(rate*r.WeightDecay))
+		c[5] = float32(1 - float64(rate*r.WeightDecay))
 		return c
 	}
 	checked.update = adamWUpdate
@@ -107,11 +107,13 @@ func (r Adam) checked(name string) (rule, error) {
 	}, nil
 }
 
+// step multiplies numerator and denominator by √(1-Beta2^t), which spares each
+// element a division (Kingma and Ba 2015, end of section 2).
 func (r Adam) step(t int, rate float64) coefficients {
+	root := math.Sqrt(biasCorrection(r.Beta2, t))
 	return coefficients{
 		float32(1 - r.Beta1), float32(r.Beta2), float32(1 - r.Beta2),
-		float32(rate / biasCorrection(r.Beta1, t)), float32(math.Sqrt(biasCorrection(r.Beta2, t))),
-		float32(r.Eps), float32(r.WeightDecay),
+		float32(rate * root / biasCorrection(r.Beta1, t)), float32(r.Eps * root), float32(r.WeightDecay),
 	}
 }
 
@@ -131,7 +133,7 @@ func biasCorrection(b float64, t int) float64 {
 // adamUpdate rounds every product by itself, so that no machine fuses it with
 // the sum.
 func adamUpdate(c *coefficients, params, grad []float32, state [2][]float32) {
-	decay := c[6]
+	decay := c[5]
 	grad, m, v := grad[:len(params)], state[0][:len(params)], state[1][:len(params)]
 	for i, p := range params {
 		params[i] = p - adamMove(c, grad[i]+float32(decay*p), &m[i], &v[i])
@@ -139,7 +141,7 @@ func adamUpdate(c *coefficients, params, grad []float32, state [2][]float32) {
 }
 
 func adamWUpdate(c *coefficients, params, grad []float32, state [2][]float32) {
-	keep := c[6]
+	keep := c[5]
 	grad, m, v := grad[:len(params)], state[0][:len(params)], state[1][:len(params)]
 	for i, p := range params {
 		params[i] = float32(keep*p) - adamMove(c, grad[i], &m[i], &v[i])
@@ -151,5 +153,5 @@ func adamMove(c *coefficients, g float32, m, v *float32) float32 {
 	m1 := *m + float32(c[0]*(g-*m))
 	v1 := float32(c[1]**v) + float32(c[2]*float32(g*g))
 	*m, *v = m1, v1
-	return float32(c[3]*m1) / (float32(math.Sqrt(float64(v1)))/c[4] + c[5])
+	return float32(c[3]*m1) / (float32(math.Sqrt(float64(v1))) + c[4])
 }

@@ -28,7 +28,7 @@ type rule struct {
 }
 
 // coefficients are the scalars of one step; each rule names its own.
-type coefficients [7]float32
+type coefficients [6]float32
 
 // setting is one named hyperparameter.
 type setting struct {
