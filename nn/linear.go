@@ -177,7 +177,7 @@ func excludeRows(x, w []float32, width int) {
 
 // growOnes returns n ones.
 func growOnes(ones []float32, n int) []float32 {
-	if len(ones) >= n {
+	if cap(ones) >= n {
 		return ones[:n]
 	}
 	ones = make([]float32, n)
