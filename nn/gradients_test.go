@@ -15,6 +15,7 @@ type trial struct {
 	loss  Loss
 	x     [][]float32
 	y     Targets
+	loose bool // gradients may cancel altogether: norms have no upper bound
 }
 
 // newTrial draws parameters, n examples and targets.
@@ -153,16 +154,32 @@ func checkPrivate(t *testing.T, tr *trial) {
 		return out
 	}
 	norms, layerNorms := g.Norms(dirty(n)), g.LayerNorms(dirty(n*len(layers)))
+	// Where an example's gradient cancels by chance its norm may be raised more:
+	// the slack above is of the largest example's.
+	const slack = 5e-3
+	largest, layerLargest := 0.0, make([]float64, len(layers))
+	for _, row := range naive {
+		largest = max(largest, norm2(row))
+		from := 0
+		for l, to := range layers {
+			layerLargest[l] = max(layerLargest[l], norm2(row[from:to]))
+			from = to
+		}
+	}
 	for i, row := range naive {
 		want := norm2(row)
 		require.GreaterOrEqual(t, float64(norms[i]), want*(1-0x1p-14), "example %d", i)
-		require.InEpsilon(t, want+1e-30, float64(norms[i])+1e-30, 5e-3, "example %d", i)
+		if !tr.loose {
+			require.LessOrEqual(t, float64(norms[i]), want+slack*largest, "example %d", i)
+		}
 		from := 0
 		for l, to := range layers {
 			want := norm2(row[from:to])
 			got := float64(layerNorms[i*len(layers)+l])
 			require.GreaterOrEqual(t, got, want*(1-0x1p-14), "example %d layer %d", i, l)
-			require.InEpsilon(t, want+1e-30, got+1e-30, 5e-3, "example %d layer %d", i, l)
+			if !tr.loose {
+				require.LessOrEqual(t, got, want+slack*layerLargest[l], "example %d layer %d", i, l)
+			}
 			from = to
 		}
 	}

@@ -59,7 +59,9 @@ const keepFactor = 3
 //	        in·(Σ|d_p|)² + L²), the 2^-17 and L² for kernel.Dot.
 //
 // Where nothing cancels, S is about |G| and all this is below 2^-14; where
-// much does, the norm is too large by what cannot be known of it.
+// much does, the norm is too large by what cannot be known of it. The ghost's
+// √e grows fastest: an example where e is a good part of N² is given the lesser
+// of it and direct.
 type positionSum struct {
 	positions int // L
 	in, out   int // of a group; of all groups
@@ -68,7 +70,7 @@ type positionSum struct {
 	method    method
 	block     int // examples per unfold
 
-	gradients []float32 // kept: n rows; direct: one
+	gradients []float32 // kept: n rows; else one
 	made      []float32
 	scaled    []float32
 	ones      []float32
@@ -129,6 +131,7 @@ func (p *positionSum) squares(dy []float32, x unfolder, dst []float64) {
 	case direct:
 		p.gradients = grow(p.gradients, size)
 	case ghost:
+		p.gradients = grow(p.gradients, size) // for those that cancel
 		p.gramD, p.gramX = grow(p.gramD, p.positions*p.positions), grow(p.gramX, p.positions*p.positions)
 	}
 	for first := 0; first < n; first += p.block {
@@ -187,6 +190,7 @@ func (p *positionSum) directSquare(signal, x []float32, g int) float64 {
 
 func (p *positionSum) ghostSquare(signal, x []float32, g int) float64 {
 	l, each := p.positions, p.out/p.groups
+	whole := signal
 	signal = signal[g*each:]
 	kernel.GEMM(kernel.NT, l, l, each, signal, p.out, signal, p.out, p.gramD, l, false)
 	kernel.GEMM(kernel.NT, l, l, p.in, x, p.in, x, p.in, p.gramX, l, false)
@@ -205,11 +209,18 @@ func (p *positionSum) ghostSquare(signal, x []float32, g int) float64 {
 		sx += math.Sqrt(x2)
 	}
 	const ofDot, underflow = 0x1p-17, 0x1p-148
-	square = max(square, 0) + (gammaProduct(each)+gammaProduct(p.in)+ofDot)*s*s +
+	raised := (gammaProduct(each)+gammaProduct(p.in)+ofDot)*s*s +
 		underflow*(float64(each)*sx*sx+float64(p.in)*sd*sd+float64(l*l))
-	norm := math.Sqrt(square) + gamma(l+1)*s
+	norm := math.Sqrt(max(square, 0)+raised) + gamma(l+1)*s
+	if raised > tooMuch*square { // most of it cancels
+		return min(norm*norm, p.directSquare(whole, x, g))
+	}
 	return norm * norm
 }
+
+// tooMuch is what part of a squared norm the ghost's rounding may be before
+// the example's gradient is made after all.
+const tooMuch = 0x1p-8
 
 // largestSquare bounds the squared norms of signals and inputs that are
 // multiplied only after a weight is folded in. Below it, with weights up to 2^47,
