@@ -5,16 +5,17 @@
 //	go test -run '^$' -bench . ./benchmarks/limits
 //
 // Denominators: BenchmarkPeakFMA (multiply-adds on registers alone),
-// BenchmarkStream (reading and copying memory) and BenchmarkKeystream
+// BenchmarkStream (reading memory; copying it beside) and BenchmarkKeystream
 // (AES-256-CTR of the standard library). Metrics:
 //
 //	of-peak   share of the peak of multiply-adds, at the same level
 //	of-read   bytes that a kernel must move, per second, as a share of a
-//	          streaming read of as much memory at the machine's best level
-//	of-copy   likewise as a share of the standard library's copy
+//	          streaming read of as much memory, at the fastest level
 //	x-gonum   speed as a multiple of gonum's
 //	x-plain   time as a multiple of the plain kernel's
 //	x-generic speed as a multiple of the pure Go level's
+//	x-peer    speed as a multiple of gonum's blas32, or of package math's
+//	          float64 function called on each element
 //
 // Every ratio is the median of nine, each of two timings that follow each
 // other. Buffers are touched before they are timed. Names carry parameters as

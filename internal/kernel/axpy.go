@@ -7,9 +7,10 @@ import "math"
 // if the lengths differ or x and y overlap in part.
 func Axpy(y []float32, a float32, x []float32) {
 	checkPair(y, x)
+	level := streamLevel(len(y))
 	for len(y) > 0 {
 		n := min(len(y), callLen)
-		axpy(y[:n], a, x[:n])
+		axpy(level, y[:n], a, x[:n])
 		y, x = y[n:], x[n:]
 	}
 }
@@ -18,9 +19,10 @@ func Axpy(y []float32, a float32, x []float32) {
 // or x and y overlap in part.
 func Scale(y []float32, a float32, x []float32) {
 	checkPair(y, x)
+	level := streamLevel(len(y))
 	for len(y) > 0 {
 		n := min(len(y), callLen)
-		scale(y[:n], a, x[:n])
+		scale(level, y[:n], a, x[:n])
 		y, x = y[n:], x[n:]
 	}
 }
@@ -29,9 +31,10 @@ func Scale(y []float32, a float32, x []float32) {
 // differ or x and y overlap in part.
 func Add(y, x []float32) {
 	checkPair(y, x)
+	level := streamLevel(len(y))
 	for len(y) > 0 {
 		n := min(len(y), callLen)
-		add(y[:n], x[:n])
+		add(level, y[:n], x[:n])
 		y, x = y[n:], x[n:]
 	}
 }

@@ -22,8 +22,8 @@ func add512(y, x *float32, n int)
 //go:noescape
 func add256(y, x *float32, n int)
 
-func axpy(y []float32, a float32, x []float32) {
-	switch current {
+func axpy(level Level, y []float32, a float32, x []float32) {
+	switch level {
 	case AVX512:
 		axpy512(unsafe.SliceData(y), unsafe.SliceData(x), len(y), a)
 	case AVX2:
@@ -33,8 +33,8 @@ func axpy(y []float32, a float32, x []float32) {
 	}
 }
 
-func scale(y []float32, a float32, x []float32) {
-	switch current {
+func scale(level Level, y []float32, a float32, x []float32) {
+	switch level {
 	case AVX512:
 		scale512(unsafe.SliceData(y), unsafe.SliceData(x), len(y), a)
 	case AVX2:
@@ -44,8 +44,8 @@ func scale(y []float32, a float32, x []float32) {
 	}
 }
 
-func add(y, x []float32) {
-	switch current {
+func add(level Level, y, x []float32) {
+	switch level {
 	case AVX512:
 		add512(unsafe.SliceData(y), unsafe.SliceData(x), len(y))
 	case AVX2:

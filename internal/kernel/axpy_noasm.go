@@ -2,8 +2,8 @@
 
 package kernel
 
-func axpy(y []float32, a float32, x []float32) { axpyGeneric(y, a, x) }
+func axpy(_ Level, y []float32, a float32, x []float32) { axpyGeneric(y, a, x) }
 
-func scale(y []float32, a float32, x []float32) { scaleGeneric(y, a, x) }
+func scale(_ Level, y []float32, a float32, x []float32) { scaleGeneric(y, a, x) }
 
-func add(y, x []float32) { addGeneric(y, x) }
+func add(_ Level, y, x []float32) { addGeneric(y, x) }

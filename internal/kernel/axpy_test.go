@@ -36,7 +36,9 @@ func TestClipAdd(t *testing.T) {
 			}
 			for i := range y {
 				p := a * x[i]
-				require.Equal(t, old[i]+p, y[i], "trial %d", trial)
+				if y[i] != old[i]+p {
+					t.Fatalf("trial %d: element %d is %g, want %g", trial, i, y[i], old[i]+p)
+				}
 			}
 			// What is added to zeros is the clipped vector itself.
 			z := make([]float32, n)

@@ -6,14 +6,26 @@ import "unsafe"
 // interrupt: at 3 ns for the slowest element, 100 µs.
 const callLen = 1 << 15
 
+// streamLevel is the level for vectors of n elements of the kernels that do so
+// little with an element that memory is their limit. Vectors beyond the caches
+// need no more than 256-bit loads, and Zen 4 fetches them from memory a fifth
+// faster by those than by 512-bit loads. The bits are the same.
+func streamLevel(n int) Level {
+	if n >= 1<<22 && current == AVX512 {
+		return AVX2
+	}
+	return current
+}
+
 // ReLU sets dst[i] to x[i], or to +0 where x[i] < 0. NaN stays NaN, so that a
 // bad example stays visible, and -0 stays -0. dst may be x itself. It panics if
 // the lengths differ or dst and x overlap in part.
 func ReLU(dst, x []float32) {
 	checkPair(dst, x)
+	level := streamLevel(len(dst))
 	for len(dst) > 0 {
 		n := min(len(dst), callLen)
-		relu(dst[:n], x[:n])
+		relu(level, dst[:n], x[:n])
 		dst, x = dst[n:], x[n:]
 	}
 }
@@ -24,9 +36,10 @@ func ReLU(dst, x []float32) {
 func ReLUGrad(dst, dy, x []float32) {
 	checkPair(dst, dy)
 	checkPair(dst, x)
+	level := streamLevel(len(dst))
 	for len(dst) > 0 {
 		n := min(len(dst), callLen)
-		reluGrad(dst[:n], dy[:n], x[:n])
+		reluGrad(level, dst[:n], dy[:n], x[:n])
 		dst, dy, x = dst[n:], dy[n:], x[n:]
 	}
 }
@@ -36,9 +49,10 @@ func ReLUGrad(dst, dy, x []float32) {
 func Mul(dst, x, y []float32) {
 	checkPair(dst, x)
 	checkPair(dst, y)
+	level := streamLevel(len(dst))
 	for len(dst) > 0 {
 		n := min(len(dst), callLen)
-		mul(dst[:n], x[:n], y[:n])
+		mul(level, dst[:n], x[:n], y[:n])
 		dst, x, y = dst[n:], x[n:], y[n:]
 	}
 }
@@ -49,9 +63,10 @@ func Mul(dst, x, y []float32) {
 func Max(dst, x, y []float32) {
 	checkPair(dst, x)
 	checkPair(dst, y)
+	level := streamLevel(len(dst))
 	for len(dst) > 0 {
 		n := min(len(dst), callLen)
-		maximum(dst[:n], x[:n], y[:n])
+		maximum(level, dst[:n], x[:n], y[:n])
 		dst, x, y = dst[n:], x[n:], y[n:]
 	}
 }
@@ -59,9 +74,10 @@ func Max(dst, x, y []float32) {
 // AllFinite reports whether x holds no NaN and no infinity. It is true of an
 // empty x.
 func AllFinite(x []float32) bool {
+	level := streamLevel(len(x))
 	for len(x) > 0 {
 		n := min(len(x), chunkLen)
-		if !allFinite(x[:n]) {
+		if !allFinite(level, x[:n]) {
 			return false
 		}
 		x = x[n:]

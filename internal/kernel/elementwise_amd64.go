@@ -34,8 +34,8 @@ func allFinite512(x *float32, n int) bool
 //go:noescape
 func allFinite256(x *float32, n int) bool
 
-func relu(dst, x []float32) {
-	switch current {
+func relu(level Level, dst, x []float32) {
+	switch level {
 	case AVX512:
 		relu512(unsafe.SliceData(dst), unsafe.SliceData(x), len(dst))
 	case AVX2:
@@ -45,8 +45,8 @@ func relu(dst, x []float32) {
 	}
 }
 
-func reluGrad(dst, dy, x []float32) {
-	switch current {
+func reluGrad(level Level, dst, dy, x []float32) {
+	switch level {
 	case AVX512:
 		reluGrad512(unsafe.SliceData(dst), unsafe.SliceData(dy), unsafe.SliceData(x), len(dst))
 	case AVX2:
@@ -56,8 +56,8 @@ func reluGrad(dst, dy, x []float32) {
 	}
 }
 
-func mul(dst, x, y []float32) {
-	switch current {
+func mul(level Level, dst, x, y []float32) {
+	switch level {
 	case AVX512:
 		mul512(unsafe.SliceData(dst), unsafe.SliceData(x), unsafe.SliceData(y), len(dst))
 	case AVX2:
@@ -67,8 +67,8 @@ func mul(dst, x, y []float32) {
 	}
 }
 
-func maximum(dst, x, y []float32) {
-	switch current {
+func maximum(level Level, dst, x, y []float32) {
+	switch level {
 	case AVX512:
 		maximum512(unsafe.SliceData(dst), unsafe.SliceData(x), unsafe.SliceData(y), len(dst))
 	case AVX2:
@@ -78,8 +78,8 @@ func maximum(dst, x, y []float32) {
 	}
 }
 
-func allFinite(x []float32) bool {
-	switch current {
+func allFinite(level Level, x []float32) bool {
+	switch level {
 	case AVX512:
 		return allFinite512(unsafe.SliceData(x), len(x))
 	case AVX2:

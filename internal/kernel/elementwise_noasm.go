@@ -2,12 +2,12 @@
 
 package kernel
 
-func relu(dst, x []float32) { reluGeneric(dst, x) }
+func relu(_ Level, dst, x []float32) { reluGeneric(dst, x) }
 
-func reluGrad(dst, dy, x []float32) { reluGradGeneric(dst, dy, x) }
+func reluGrad(_ Level, dst, dy, x []float32) { reluGradGeneric(dst, dy, x) }
 
-func mul(dst, x, y []float32) { mulGeneric(dst, x, y) }
+func mul(_ Level, dst, x, y []float32) { mulGeneric(dst, x, y) }
 
-func maximum(dst, x, y []float32) { maximumGeneric(dst, x, y) }
+func maximum(_ Level, dst, x, y []float32) { maximumGeneric(dst, x, y) }
 
-func allFinite(x []float32) bool { return allFiniteGeneric(x) }
+func allFinite(_ Level, x []float32) bool { return allFiniteGeneric(x) }

@@ -236,6 +236,29 @@ func TestVectorKernelsAllocateNothing(t *testing.T) {
 	})
 }
 
+// Vectors beyond the caches take another path and keep their bits.
+func TestLongVectors(t *testing.T) {
+	const n = 1<<22 + 1037
+	r := rand.New(rand.NewPCG(8, 8))
+	x := normals(r, n)
+	y := slices.Clone(x)
+	slices.Reverse(y)
+	restore := Use(Generic)
+	squares, product, want := SumSquares(x), Dot(x, y), slices.Clone(y)
+	norm := ClipAdd(want, x, 7)
+	restore()
+	everyLevel(t, func(t *testing.T) {
+		got := slices.Clone(y)
+		require.Equal(t, squares, SumSquares(x))
+		require.Equal(t, product, Dot(x, got))
+		require.Equal(t, norm, ClipAdd(got, x, 7))
+		require.True(t, slices.Equal(want, got))
+		require.True(t, AllFinite(got))
+		got[n-1] = float32(math.Inf(-1))
+		require.False(t, AllFinite(got))
+	})
+}
+
 func TestAllFinite(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		inf, nan := float32(math.Inf(1)), float32(math.NaN())

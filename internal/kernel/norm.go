@@ -29,9 +29,10 @@ const (
 // holds an infinity the result is +Inf or NaN, and NaN if it holds a NaN.
 func SumSquares(x []float32) float64 {
 	var total float64
+	level := streamLevel(len(x))
 	for len(x) > 0 {
 		n := min(len(x), chunkLen)
-		s := float64(sumSquares(x[:n]))
+		s := float64(sumSquares(level, x[:n]))
 		switch {
 		case s < tinySum:
 			s = float64(sumSquaresScaled(x[:n], scaleUp)) * (1 / (scaleUp * scaleUp))
@@ -52,9 +53,10 @@ func SumSquares(x []float32) float64 {
 func Dot(x, y []float32) float64 {
 	checkLen(len(x) == len(y))
 	var total float64
+	level := streamLevel(len(x))
 	for len(x) > 0 {
 		n := min(len(x), chunkLen)
-		s := float64(dot(x[:n], y[:n]))
+		s := float64(dot(level, x[:n], y[:n]))
 		if s-s != 0 {
 			s = dotFloat64(x[:n], y[:n])
 		}

@@ -22,8 +22,8 @@ func dot512(x, y *float32, n int) float32
 //go:noescape
 func dot256(x, y *float32, n int) float32
 
-func sumSquares(x []float32) float32 {
-	switch current {
+func sumSquares(level Level, x []float32) float32 {
+	switch level {
 	case AVX512:
 		return sumSquares512(unsafe.SliceData(x), len(x))
 	case AVX2:
@@ -42,8 +42,8 @@ func sumSquaresScaled(x []float32, scale float32) float32 {
 	return sumSquaresScaledGeneric(x, scale)
 }
 
-func dot(x, y []float32) float32 {
-	switch current {
+func dot(level Level, x, y []float32) float32 {
+	switch level {
 	case AVX512:
 		return dot512(unsafe.SliceData(x), unsafe.SliceData(y), len(x))
 	case AVX2:

@@ -2,8 +2,8 @@
 
 package kernel
 
-func sumSquares(x []float32) float32 { return sumSquaresGeneric(x) }
+func sumSquares(_ Level, x []float32) float32 { return sumSquaresGeneric(x) }
 
 func sumSquaresScaled(x []float32, scale float32) float32 { return sumSquaresScaledGeneric(x, scale) }
 
-func dot(x, y []float32) float32 { return dotGeneric(x, y) }
+func dot(_ Level, x, y []float32) float32 { return dotGeneric(x, y) }

@@ -6,9 +6,10 @@ package kernel
 // touched. It panics if the lengths differ.
 func RoundAdd(sum []int64, x []float32) {
 	checkLen(len(sum) == len(x))
+	level := streamLevel(len(x))
 	for len(x) > 0 {
 		n := min(len(x), callLen)
-		roundAdd(sum[:n], x[:n])
+		roundAdd(level, sum[:n], x[:n])
 		sum, x = sum[n:], x[n:]
 	}
 }

@@ -10,8 +10,8 @@ func roundAdd512(sum *int64, x *float32, n int)
 //go:noescape
 func roundAdd256(sum *int64, x *float32, n int)
 
-func roundAdd(sum []int64, x []float32) {
-	switch current {
+func roundAdd(level Level, sum []int64, x []float32) {
+	switch level {
 	case AVX512:
 		roundAdd512(unsafe.SliceData(sum), unsafe.SliceData(x), len(x))
 	case AVX2:

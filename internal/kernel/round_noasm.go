@@ -2,4 +2,4 @@
 
 package kernel
 
-func roundAdd(sum []int64, x []float32) { roundAddGeneric(sum, x) }
+func roundAdd(_ Level, sum []int64, x []float32) { roundAddGeneric(sum, x) }
