@@ -3,6 +3,7 @@ package nn
 import (
 	"errors"
 	"fmt"
+	"unsafe"
 
 	"github.com/sotto-ml/sotto/internal/kernel"
 )
@@ -175,9 +176,10 @@ func (c *conv) unfoldOne(dst, padded []float32, group int) {
 	if c.groups == 1 && c.dilation == 1 {
 		n, step := c.kernel*c.channels, c.stride*c.channels
 		for oy := range c.outH {
-			for ox := range c.outW {
-				from := oy*c.stride*row + ox*step
-				dst = copyWindow(dst, padded[from:], c.kernel, row, n)
+			to := dst[oy*c.outW*c.kernel*n : (oy+1)*c.outW*c.kernel*n]
+			for ky := range c.kernel {
+				from := padded[(oy*c.stride+ky)*row : (oy*c.stride+ky+1)*row]
+				copyPieces(to[ky*n:], c.kernel*n, from, step, n, c.outW)
 			}
 		}
 		return
@@ -196,29 +198,39 @@ func (c *conv) unfoldOne(dst, padded []float32, group int) {
 	}
 }
 
-// copyWindow copies rows of n elements, stride apart, and returns what follows
-// them in dst. Short rows are copied without a call.
-func copyWindow(dst, x []float32, rows, stride, n int) []float32 {
-	x = x[: (rows-1)*stride+n : (rows-1)*stride+n]
-	at := 0
+// copyPieces copies count >= 1 pieces of n elements, srcStep apart in src, to
+// dst, dstStep apart; the slices do not overlap. Pieces of 4 and 8 elements are
+// too short for a call or a check each.
+func copyPieces(dst []float32, dstStep int, src []float32, srcStep, n, count int) {
+	d := unsafe.Pointer(unsafe.SliceData(dst[:(count-1)*dstStep+n]))
+	s := unsafe.Pointer(unsafe.SliceData(src[:(count-1)*srcStep+n]))
 	switch n {
 	case 4:
-		for range rows {
-			*(*[4]float32)(dst) = *(*[4]float32)(x[at:])
-			dst, at = dst[4:], at+stride
+		for range count - 1 {
+			*(*[4]float32)(d) = *(*[4]float32)(s)
+			d, s = unsafe.Add(d, 4*dstStep), unsafe.Add(s, 4*srcStep)
 		}
+		*(*[4]float32)(d) = *(*[4]float32)(s)
 	case 8:
-		for range rows {
-			*(*[8]float32)(dst) = *(*[8]float32)(x[at:])
-			dst, at = dst[8:], at+stride
+		for range count - 1 {
+			copy8(d, s)
+			d, s = unsafe.Add(d, 4*dstStep), unsafe.Add(s, 4*srcStep)
 		}
+		copy8(d, s)
 	default:
-		for range rows {
-			copy(dst[:n], x[at:at+n])
-			dst, at = dst[n:], at+stride
+		to, from := 0, 0
+		for range count {
+			copy(dst[to:to+n], src[from:from+n])
+			to, from = to+dstStep, from+srcStep
 		}
 	}
-	return dst
+}
+
+// copy8 copies 8 elements in halves, which the compiler moves through a
+// register.
+func copy8(d, s unsafe.Pointer) {
+	*(*[4]float32)(d) = *(*[4]float32)(s)
+	*(*[4]float32)(unsafe.Add(d, 16)) = *(*[4]float32)(unsafe.Add(s, 16))
 }
 
 // foldOne adds the windows of a padded image back to where they came from: the
