@@ -17,7 +17,7 @@
 //	x-peer    speed as a multiple of gonum's blas32, or of package math's
 //	          float64 function called on each element
 //
-// Every ratio is the median of nine, each of two timings that follow each
-// other. Buffers are touched before they are timed. Names carry parameters as
+// Every ratio is the median over at least nine rounds, each of two timings of
+// the same round. Buffers are touched before they are timed. Names carry parameters as
 // k=v; isa is the level that is forced.
 package limits
