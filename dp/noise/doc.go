@@ -1,0 +1,2 @@
+// Package noise draws the noise of private training.
+package noise
