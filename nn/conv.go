@@ -89,10 +89,13 @@ type convStage struct {
 	x, dy    []float32 // of the latest batch, others' memory
 	y, dx    []float32
 	unfolded []float32
+
+	spareY, spareDX bool // after backward
 }
 
 func (s *convStage) parameters() []*tensor { return s.list }
 func (s *convStage) forgetsOutput()        {}
+func (s *convStage) reuse(y, dx bool)      { s.spareY, s.spareDX = y, dx }
 
 // unfold copies the windows of examples into rows ("im2col").
 func (s *convStage) unfold(group, first, count int) []float32 {
@@ -160,7 +163,16 @@ func (s *convStage) backward(b *batch, dy []float32, need bool) []float32 {
 	return s.dx
 }
 
-func (s *convStage) squares(b *batch, dst []float64) { s.sum.squares(s.dy, s, dst) }
+func (s *convStage) squares(b *batch, dst []float64) {
+	s.sum.spare = [2][]float32{}
+	if s.spareY {
+		s.sum.spare[0] = s.y
+	}
+	if s.spareDX {
+		s.sum.spare[1] = s.dx
+	}
+	s.sum.squares(s.dy, s, dst)
+}
 
 func (s *convStage) weightedSum(b *batch, sum []int64, w []float32, ends []int) {
 	s.sum.weightedSum(s.dy, s, sum, w, ends)

@@ -87,6 +87,9 @@ func TestMethodsAgree(t *testing.T) {
 		{"deep", SoftmaxCrossEntropy{}, Shape{1, 12, 12}, []Layer{
 			Conv2D{Out: 3, Kernel: 4, Stride: 2, Padding: 2}, ReLU{}, Conv2D{Out: 5, Kernel: 3, Padding: 1}, ReLU{}, Flatten{}, Linear{Out: 3},
 		}},
+		{"deeper", SoftmaxCrossEntropy{}, Shape{1, 10, 10}, []Layer{ // no memory of the middle one is spare
+			Conv2D{Out: 3, Kernel: 2, Stride: 2}, Tanh{}, Conv2D{Out: 4, Kernel: 2}, Tanh{}, Conv2D{Out: 2, Kernel: 2}, GlobalAvgPool{}, Linear{Out: 3},
+		}},
 		{"sequence", MeanSquaredError{}, Shape{5, 4}, []Layer{Linear{Out: 6}, ReLU{}, Linear{Out: 2, NoBias: true}}},
 	} {
 		for _, m := range []method{kept, direct, ghost} {

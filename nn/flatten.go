@@ -17,6 +17,8 @@ type flattenStage struct {
 	y, dx []float32
 }
 
+func (s *flattenStage) absorbs() bool { return s.in.reordered() }
+
 func (s *flattenStage) forward(b *batch, x []float32) []float32 {
 	if !s.in.reordered() {
 		return x

@@ -127,6 +127,32 @@ type overwriter interface{ own() }
 // input as its output is not forgetful.
 type forgetful interface{ forgetsOutput() }
 
+// absorber is a stage that, if absorbs is true, returns memory of its own from
+// forward and backward and looks at what it was given no more after backward.
+type absorber interface{ absorbs() bool }
+
+// reuser is a stage that, after backward, has use for memory that no one looks
+// at any more: its own outputs (y) or the derivatives that it returned (dx).
+type reuser interface{ reuse(y, dx bool) }
+
+// absorbed reports whether, from stage i on in steps of step, an absorber comes
+// after nothing but activations that hand the memory on.
+func (s *chainStage) absorbed(i, step int) bool {
+	for ; i >= 0 && i < len(s.stages); i += step {
+		switch child := s.stages[i].(type) {
+		case *activationStage: // backward always stays in place
+			if step > 0 && !child.owned {
+				return true
+			}
+		case absorber:
+			return child.absorbs()
+		default:
+			return false
+		}
+	}
+	return false
+}
+
 // collect appends the parametric stages of s in the order of their parameters.
 func collect(to []parametric, s stage) []parametric {
 	switch s := s.(type) {
@@ -206,6 +232,11 @@ func (c *chain) stage() stage {
 			s.lowest = i
 		}
 		s.stages = append(s.stages, next)
+	}
+	for i, child := range s.stages {
+		if r, ok := child.(reuser); ok {
+			r.reuse(s.absorbed(i+1, 1), s.absorbed(i-1, -1))
+		}
 	}
 	return s
 }

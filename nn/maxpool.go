@@ -37,6 +37,8 @@ type maxPoolStage struct {
 	dx      []float32
 }
 
+func (s *maxPoolStage) absorbs() bool { return true }
+
 // columns sets s.tops for a padded image.
 func (s *maxPoolStage) columns(image []float32) {
 	row := len(s.row)

@@ -80,6 +80,7 @@ type avgPoolStage struct {
 }
 
 func (s *avgPoolStage) forgetsOutput() {}
+func (s *avgPoolStage) absorbs() bool  { return true }
 
 func (s *avgPoolStage) forward(b *batch, x []float32) []float32 {
 	in, out := s.inSize(), s.out.Size()
@@ -173,6 +174,7 @@ type globalAvgPoolStage struct {
 }
 
 func (s *globalAvgPoolStage) forgetsOutput() {}
+func (s *globalAvgPoolStage) absorbs() bool  { return true }
 
 func (s *globalAvgPoolStage) forward(b *batch, x []float32) []float32 {
 	c, size := s.in[0], s.in.Size()

@@ -70,8 +70,9 @@ type positionSum struct {
 	method    method
 	block     int // examples per unfold
 
-	gradients []float32 // kept: n rows; else one
-	made      []float32
+	gradients []float32    // kept: rows that spare has no room for; else one
+	spare     [2][]float32 // memory that no one else needs until the next forward
+	run       []float32
 	scaled    []float32
 	ones      []float32
 	gramD     []float32
@@ -127,7 +128,7 @@ func (p *positionSum) squares(dy []float32, x unfolder, dst []float64) {
 	n, size := len(dst), p.params()
 	switch p.method {
 	case kept:
-		p.gradients = grow(p.gradients, n*size)
+		p.gradients = grow(p.gradients, max(0, n-len(p.spare[0])/size-len(p.spare[1])/size)*size)
 	case direct:
 		p.gradients = grow(p.gradients, size)
 	case ghost:
@@ -145,8 +146,7 @@ func (p *positionSum) squares(dy []float32, x unfolder, dst []float64) {
 				signal := dy[(first+i)*p.positions*p.out : (first+i+1)*p.positions*p.out]
 				switch p.method {
 				case kept:
-					at := (first + i) * size
-					p.gradient(p.gradients[at:at+size], signal, one, g)
+					p.gradient(p.keptRow(first+i), signal, one, g)
 				case direct:
 					some[i] += p.directSquare(signal, one, g)
 				case ghost:
@@ -157,9 +157,22 @@ func (p *positionSum) squares(dy []float32, x unfolder, dst []float64) {
 	}
 	if p.method == kept {
 		for i := range dst {
-			dst[i] = kernel.SumSquares(p.gradients[i*size : (i+1)*size])
+			dst[i] = kernel.SumSquares(p.keptRow(i))
 		}
 	}
+}
+
+// keptRow returns the place of example i's kept gradient.
+func (p *positionSum) keptRow(i int) []float32 {
+	size := p.params()
+	for _, spare := range p.spare {
+		room := len(spare) / size
+		if i < room {
+			return spare[i*size : (i+1)*size]
+		}
+		i -= room
+	}
+	return p.gradients[i*size : (i+1)*size]
 }
 
 // gradient sets the group's part of the example's gradient to, and the bias'.
@@ -270,35 +283,32 @@ func (p *positionSum) weightedSum(dy []float32, x unfolder, sum []int64, w []flo
 
 // addKept adds the kept gradients, run by run.
 func (p *positionSum) addKept(sum []int64, w []float32, ends []int) {
-	addGradients(p.gradients, &p.made, sum, w, ends)
-}
-
-// addGradients adds the rows of gradients, one per example, weighted, run by
-// run: sum[j] += Σ_runs roundToEven(Σ_{i in run} w[i]·gradients[i][j]). Rows
-// with w[i] == 0 are not read. scratch is grown to a row.
-func addGradients(gradients []float32, scratch *[]float32, sum []int64, w []float32, ends []int) {
-	size := len(sum)
-	*scratch = grow(*scratch, size)
-	run := *scratch
+	p.run = grow(p.run, len(sum))
 	start := 0
 	for _, end := range ends {
 		begun := false
 		for i := start; i < end; i++ {
-			row := gradients[i*size : (i+1)*size]
-			switch {
-			case w[i] == 0:
-			case begun:
-				kernel.Axpy(run, w[i], row)
-			default:
-				kernel.Scale(run, w[i], row)
-				begun = true
-			}
+			begun = addWeighted(p.run, w[i], p.keptRow(i), begun)
 		}
 		if begun {
-			kernel.RoundAdd(sum, run)
+			kernel.RoundAdd(sum, p.run)
 		}
 		start = end
 	}
+}
+
+// addWeighted adds w·gradient to run, or sets run to it unless begun. A weight
+// of 0 leaves the gradient unread. It reports whether run is now begun.
+func addWeighted(run []float32, w float32, gradient []float32, begun bool) bool {
+	switch {
+	case w == 0:
+		return begun
+	case begun:
+		kernel.Axpy(run, w, gradient)
+	default:
+		kernel.Scale(run, w, gradient)
+	}
+	return true
 }
 
 func (p *positionSum) mean(n int, dy []float32, x unfolder, dst []float32) {
