@@ -47,11 +47,11 @@ func (g GELU) build(in Shape) (node, error) {
 
 func (p Polynomial) build(in Shape) (node, error) {
 	if len(p.Coefficients) == 0 {
-		return nil, fmt.Errorf("Coefficients is empty, want at least one")
+		return nil, fmt.Errorf("has no Coefficients, want at least one")
 	}
 	for k, c := range p.Coefficients {
 		if c-c != 0 {
-			return nil, fmt.Errorf("Coefficients[%d] is %v, want a finite number", k, c)
+			return nil, fmt.Errorf("has Coefficients[%d] %v, want a finite number", k, c)
 		}
 	}
 	return newActivation(in, polynomialRule{slices.Clone(p.Coefficients)}), nil

@@ -29,13 +29,13 @@ func (c Conv2D) build(in Shape) (node, error) {
 	stride, dilation, groups := max(c.Stride, 1), max(c.Dilation, 1), max(c.Groups, 1)
 	switch {
 	case c.Out < 1 || c.Out > sizeLimit:
-		return nil, fmt.Errorf("Out is %d, want 1 to 2^31", c.Out)
+		return nil, fmt.Errorf("has Out %d, want 1 to 2^31", c.Out)
 	case c.Stride < 0:
-		return nil, fmt.Errorf("Stride is %d, want at least 0 (which stands for 1)", c.Stride)
+		return nil, fmt.Errorf("has Stride %d, want at least 0 (which stands for 1)", c.Stride)
 	case c.Dilation < 0:
-		return nil, fmt.Errorf("Dilation is %d, want at least 0 (which stands for 1)", c.Dilation)
+		return nil, fmt.Errorf("has Dilation %d, want at least 0 (which stands for 1)", c.Dilation)
 	case c.Groups < 0 || in[0]%groups != 0 || c.Out%groups != 0:
-		return nil, fmt.Errorf("Groups is %d, want a divisor of the %d channels in and the %d out", c.Groups, in[0], c.Out)
+		return nil, fmt.Errorf("has Groups %d, want a divisor of the %d channels in and the %d out", c.Groups, in[0], c.Out)
 	}
 	w, err := newWindow(in, c.Kernel, stride, c.Padding, dilation)
 	if err != nil {
@@ -45,7 +45,7 @@ func (c Conv2D) build(in Shape) (node, error) {
 	each := in[0] / groups
 	width := mulLimit(c.Kernel, c.Kernel, each)
 	if mulLimit(width, w.outH, w.outW) > sizeLimit || mulLimit(width, c.Out) > sizeLimit {
-		return nil, fmt.Errorf("Kernel is %d: more than 2^31 products", c.Kernel)
+		return nil, fmt.Errorf("has Kernel %d: more than 2^31 products", c.Kernel)
 	}
 	n := &conv{window: w, out: Shape{c.Out, w.outH, w.outW}, groups: groups}
 	n.weight = &tensor{

@@ -19,7 +19,7 @@ func (l Linear) build(in Shape) (node, error) {
 		return nil, errors.New("wants a vector or a sequence; put Flatten before it")
 	}
 	if l.Out < 1 || l.Out > sizeLimit {
-		return nil, fmt.Errorf("Out is %d, want 1 to 2^31", l.Out)
+		return nil, fmt.Errorf("has Out %d, want 1 to 2^31", l.Out)
 	}
 	features := in.channels()
 	n := &linear{in: in, out: append(append(Shape{}, in[:len(in)-1]...), l.Out)}

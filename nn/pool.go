@@ -34,7 +34,7 @@ func newPool(in Shape, kernel, stride, padding int) (*pool, error) {
 		return nil, errors.New("wants an image")
 	}
 	if stride < 0 {
-		return nil, fmt.Errorf("Stride is %d, want at least 0 (which stands for Kernel)", stride)
+		return nil, fmt.Errorf("has Stride %d, want at least 0 (which stands for Kernel)", stride)
 	}
 	if stride == 0 {
 		stride = max(kernel, 1)
@@ -44,7 +44,7 @@ func newPool(in Shape, kernel, stride, padding int) (*pool, error) {
 		return nil, err
 	}
 	if padding > kernel/2 {
-		return nil, fmt.Errorf("Padding is %d, want at most half of Kernel %d", padding, kernel)
+		return nil, fmt.Errorf("has Padding %d, want at most half of Kernel %d", padding, kernel)
 	}
 	return &pool{window: w, out: Shape{in[0], w.outH, w.outW}}, nil
 }

@@ -16,21 +16,21 @@ func newWindow(in Shape, kernel, stride, padding, dilation int) (window, error) 
 	w := window{channels: in[0], inH: in[1], inW: in[2], kernel: kernel, stride: stride, padding: padding, dilation: dilation}
 	switch {
 	case kernel < 1 || kernel > sizeLimit:
-		return w, fmt.Errorf("Kernel is %d, want 1 to 2^31", kernel)
+		return w, fmt.Errorf("has Kernel %d, want 1 to 2^31", kernel)
 	case stride > sizeLimit:
-		return w, fmt.Errorf("Stride is %d, want at most 2^31", stride)
+		return w, fmt.Errorf("has Stride %d, want at most 2^31", stride)
 	case padding < 0 || padding > sizeLimit:
-		return w, fmt.Errorf("Padding is %d, want 0 to 2^31", padding)
+		return w, fmt.Errorf("has Padding %d, want 0 to 2^31", padding)
 	case dilation > sizeLimit:
-		return w, fmt.Errorf("Dilation is %d, want at most 2^31", dilation)
+		return w, fmt.Errorf("has Dilation %d, want at most 2^31", dilation)
 	}
 	w.padH, w.padW = w.inH+2*padding, w.inW+2*padding
 	if mulLimit(w.padH, w.padW, w.channels) > sizeLimit {
-		return w, fmt.Errorf("Padding is %d: more than 2^31 elements", padding)
+		return w, fmt.Errorf("has Padding %d: more than 2^31 elements", padding)
 	}
 	span := (kernel-1)*dilation + 1
 	if span > w.padH || span > w.padW {
-		return w, fmt.Errorf("Kernel is %d: windows of %d do not fit in %d×%d with Padding %d", kernel, span, w.inH, w.inW, padding)
+		return w, fmt.Errorf("has Kernel %d: windows of %d do not fit in %d×%d with Padding %d", kernel, span, w.inH, w.inW, padding)
 	}
 	w.outH, w.outW = (w.padH-span)/stride+1, (w.padW-span)/stride+1
 	return w, nil
