@@ -106,7 +106,7 @@ func TestLayersRefusals(t *testing.T) {
 		{vector, Embedding{Vocabulary: 1 << 24, Dim: 1 << 10}, "more than 2^31 parameters"},
 		{vector, Residual{}, "has no Layers"},
 		{vector, Residual{Layers: Layers{Linear{Out: 5}}}, "has Layers that make 5 of 6"},
-		{vector, Residual{Layers: Layers{Linear{}}}, "layer 0 (Residual) on 6: layer 0 (Linear) on 6: Out is 0"},
+		{vector, Residual{Layers: Layers{Linear{}}}, "layer 0 (Residual) on 6: layer 0 (Linear) on 6: has Out 0"},
 		{image, Residual{Layers: Layers{BatchNorm{}}}, "layer 0 (BatchNorm) on 4×3×3: mixes"},
 		{vector, Dropout{Rate: -0.1}, "has Rate -0.1"},
 		{vector, Dropout{Rate: 1}, "has Rate 1"},
