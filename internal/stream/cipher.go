@@ -49,7 +49,7 @@ func NewCipher(k *Key) *Cipher {
 // Reset sets the key. On amd64 with AES instructions it does not allocate.
 func (c *Cipher) Reset(k *Key) {
 	c.Erase()
-	if c.path = pathOf(k); c.path == standard {
+	if c.path = pathOf(); c.path == standard {
 		c.std = newStandard(k)
 	} else {
 		expand(k, &c.schedule)
@@ -74,25 +74,43 @@ func (c *Cipher) Fill(dst []uint64, id, block uint64) {
 	whole := b[:len(b)&^(blockSize-1)]
 	c.keystream(whole, id, block)
 	if len(whole) < len(b) {
-		var last [blockSize]byte
-		c.keystream(last[:], id, block+uint64(len(whole)/blockSize))
-		copy(b[len(whole):], last[:])
-		clear(last[:])
+		c.half(b[len(whole):], id, block+uint64(len(whole)/blockSize))
 	}
 	fromLittleEndian(dst)
+}
+
+// half overwrites dst with the first bytes of one block.
+func (c *Cipher) half(dst []byte, id, block uint64) {
+	if c.path == standard {
+		last := make([]byte, blockSize)
+		c.keystream(last, id, block)
+		copy(dst, last)
+		clear(last)
+		return
+	}
+	c.check(1, block)
+	var last [blockSize]byte // stays on the stack: only assembly sees it
+	c.path.blocks(&c.schedule, last[:], id, block)
+	copy(dst, last[:])
+	clear(last[:])
+}
+
+// check panics if n blocks cannot be read from the given one.
+func (c *Cipher) check(n, block uint64) {
+	if c.path == unkeyed {
+		panic("stream: cipher without a key")
+	}
+	if block > MaxBlocks-n {
+		panic("stream: past the last block of the stream")
+	}
 }
 
 // keystream overwrites dst, whose length is a multiple of blockSize, with the
 // blocks of stream id from the given one.
 func (c *Cipher) keystream(dst []byte, id, block uint64) {
 	n := uint64(len(dst) / blockSize)
-	if block > MaxBlocks-n {
-		panic("stream: past the last block of the stream")
-	}
-	switch c.path {
-	case unkeyed:
-		panic("stream: cipher without a key")
-	case standard:
+	c.check(n, block)
+	if c.path == standard {
 		standardKeystream(c.std, dst, id, block)
 		return
 	}

@@ -37,6 +37,12 @@
 // who runs it. Bulk samplers keep a [Cipher]. There is no constructor from a
 // seed: package streamtest has one, and it panics outside tests.
 //
+// # Speed
+//
+// On one core of an AMD EPYC (Zen 4), 32 KiB at a time: 15.9 GB/s with VAES,
+// 7.7 with AES-NI, 4.6 with the standard library, whose own CTR over zeros gives
+// 5.1 (go test -run '^$' -bench Keystream -cpu 1 ./internal/stream).
+//
 // # Concurrency
 //
 // A Stream belongs to one goroutine. A Cipher may fill from several at once,

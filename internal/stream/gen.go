@@ -1,0 +1,3 @@
+package stream
+
+//go:generate go run -C _gen .
