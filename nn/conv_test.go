@@ -90,6 +90,10 @@ func TestMethodsAgree(t *testing.T) {
 		{"deeper", SoftmaxCrossEntropy{}, Shape{1, 10, 10}, []Layer{ // no memory of the middle one is spare
 			Conv2D{Out: 3, Kernel: 2, Stride: 2}, Tanh{}, Conv2D{Out: 4, Kernel: 2}, Tanh{}, Conv2D{Out: 2, Kernel: 2}, GlobalAvgPool{}, Linear{Out: 3},
 		}},
+		{"groups above", SoftmaxCrossEntropy{}, Shape{1, 7, 7}, []Layer{
+			Conv2D{Out: 4, Kernel: 2}, Tanh{}, Conv2D{Out: 6, Kernel: 2, Groups: 2, Padding: 1, Stride: 2}, Tanh{},
+			Conv2D{Out: 4, Kernel: 2, Groups: 2, Dilation: 2}, Tanh{}, Conv2D{Out: 2, Kernel: 2, Padding: 1, Dilation: 2}, Flatten{}, Linear{Out: 3},
+		}},
 		{"sequence", MeanSquaredError{}, Shape{5, 4}, []Layer{Linear{Out: 6}, ReLU{}, Linear{Out: 2, NoBias: true}}},
 	} {
 		for _, m := range []method{kept, direct, ghost} {
