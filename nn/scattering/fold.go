@@ -22,8 +22,8 @@ type fold struct {
 	groups  int       // 2·(columns/2)·(rows/2) of the target grid
 	terms   int       // aliases of each of the 4 parity classes
 	l       int       // orientations
-	offsets []int32   // [group][class][term], of the source element, in elements
-	coefs   []float32 // [group][class][term][orientation]
+	offsets []int32   // [group][term][class], of the source element, in elements
+	coefs   []float32 // [group][term][class][orientation]
 }
 
 // newBank returns the Fourier transforms of ψ, [j][t][u·q+v].
@@ -57,10 +57,10 @@ func newFold(filters [][]float64, p, q, from, to, angles, l int) *fold {
 	for c := range 2 {
 		for v := range hq {
 			for u := range hp {
-				for class := range 4 {
-					for a := class / 2; a < side; a += 2 {
-						for b := class % 2; b < side; b += 2 {
-							f.add(filters, p, q, sp, sq, u+b*hp, v+a*hq, c, angles, scale)
+				for a := 0; a < side; a += 2 {
+					for b := 0; b < side; b += 2 {
+						for class := range 4 {
+							f.add(filters, p, q, sp, sq, u+(b+class%2)*hp, v+(a+class/2)*hq, c, angles, scale)
 						}
 					}
 				}
@@ -96,7 +96,7 @@ func (f *fold) add(filters [][]float64, p, q, sp, sq, u, v, c, angles int, scale
 // run folds src, which starts at the path wanted, into dst.
 func (f *fold) run(dst, src []float32) {
 	plane := f.groups * f.l * lanes
-	foldGeneric(f, dst[:4*plane], src, plane)
+	f.dispatch(dst[:4*plane], src, plane)
 }
 
 // foldGeneric is the reference of the fold kernel.
@@ -106,7 +106,7 @@ func foldGeneric(f *fold, dst, src []float32, plane int) {
 			var sum [4][lanes]float32
 			for class := range sum {
 				for i := range f.terms {
-					at := (g*4+class)*f.terms + i
+					at := (g*f.terms+i)*4 + class
 					c := f.coefs[at*f.l+t]
 					x := src[f.offsets[at]:][:lanes]
 					for b := range x {

@@ -2,9 +2,7 @@ package scattering
 
 import "math"
 
-// modulus sets dst[i] = |re[i] + i·im[i]|.
-func modulus(dst, re, im []float32) { modulusGeneric(dst, re, im) }
-
+// modulusGeneric is the reference of modulus.
 func modulusGeneric(dst, re, im []float32) {
 	re, im = re[:len(dst)], im[:len(dst)]
 	for i := range dst {
