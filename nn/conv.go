@@ -89,6 +89,7 @@ type convStage struct {
 	x, dy    []float32 // of the latest batch, others' memory
 	y, dx    []float32
 	unfolded []float32
+	turned   []float32 // weights, each group's transposed
 
 	spareY, spareDX bool // after backward
 }
@@ -116,13 +117,18 @@ func (s *convStage) forward(b *batch, x []float32) []float32 {
 	if s.bias != nil {
 		fillRows(s.y, s.bias.of(b.params))
 	}
+	// Transposed once, not once a block.
 	weight := s.weight.of(b.params)
+	s.turned = grow(s.turned, len(weight))
+	for at := 0; at < len(weight); at += each * k {
+		transpose(s.turned[at:at+each*k], weight[at:at+each*k], each, k)
+	}
 	for first := 0; first < b.n; first += s.sum.block {
 		count := min(s.sum.block, b.n-first)
 		y := s.y[first*size : (first+count)*size]
 		for g := range s.groups {
 			rows := s.unfold(g, first, count)
-			kernel.GEMM(kernel.NT, count*s.sum.positions, each, k, rows, k, weight[g*each*k:], k, y[g*each:], out, s.bias != nil)
+			kernel.GEMM(kernel.NN, count*s.sum.positions, each, k, rows, k, s.turned[g*each*k:], each, y[g*each:], out, s.bias != nil)
 		}
 	}
 	return s.y

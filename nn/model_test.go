@@ -161,10 +161,27 @@ func TestPassPanics(t *testing.T) {
 		{"nn: runs do not end with the examples", func() { good().WeightedSum(make([]int64, 9), make([]float32, 2), nil) }},
 		{"nn: ends of runs decrease", func() { good().WeightedSum(make([]int64, 9), make([]float32, 2), []int{1, 0, 2}) }},
 		{"nn: gradients outlived by their pass", func() { g := good(); p.Forward(x); g.Norms(nil) }},
+		{"nn: gradients outlived by their pass", func() {
+			g := good()
+			func() {
+				defer func() { _ = recover() }()
+				p.Backward([][]float32{{1, 2}, {3}}, y, nil)
+			}()
+			g.Mean(nil)
+		}},
 	} {
 		require.PanicsWithValue(t, c.want, c.f)
 	}
 }
+
+// What package dp asks of gradients, by the letter.
+var _ interface {
+	Norms(dst []float32) []float32
+	WeightedSum(sum []int64, w []float32, ends []int)
+	Layers() []int
+	LayerNorms(dst []float32) []float32
+	LayerWeightedSum(sum []int64, w []float32, ends []int)
+} = (*Gradients)(nil)
 
 // TestEmptyBatch: Poisson sampling may draw no one.
 func TestEmptyBatch(t *testing.T) {

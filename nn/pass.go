@@ -46,7 +46,6 @@ const forwardRows = 256
 // w), and so do the rows returned, which last until the next call on p. It
 // panics if a row's length is not the input's size.
 func (p *Pass) Forward(x [][]float32) [][]float32 {
-	p.gradients.valid = false
 	shape := p.model.chain.shape()
 	size := shape.Size()
 	p.y, p.rows = grow(p.y, len(x)*size), grow(p.rows, len(x))
@@ -64,6 +63,7 @@ func (p *Pass) Forward(x [][]float32) [][]float32 {
 
 // run takes examples through the layers.
 func (p *Pass) run(x [][]float32, ids []int, train bool) []float32 {
+	p.gradients.valid = false
 	in := p.model.chain.in
 	size := in.Size()
 	p.x = grow(p.x, len(x)*size)
