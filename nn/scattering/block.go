@@ -31,7 +31,7 @@ func newScratch(t *Transform) *scratch {
 		maps:   make([]float32, t.outW*t.outH*wide),
 	}
 	if t.order == 2 && t.j > 1 {
-		x.inner = make([]float32, (s.q/2+1)*2*s.p*wide)
+		x.inner = make([]float32, 2*(s.q/2+2)*s.p*wide)
 	}
 	return x
 }
@@ -49,10 +49,10 @@ func (t *Transform) block(s *scratch, n int) {
 		t.moduli(s, t.first[j1], g, s.root)
 		t.average(s, s.moduli, g.averageV, g.averageU, g.p, g.q, wide)
 		channel = t.emit(s, n, channel, t.l)
-		if g.spectrumV == nil {
+		if g.spectrumV[0] == nil {
 			continue
 		}
-		spectrum(s.inner, s.half, s.moduli, g.spectrumV, g.spectrumU, g.p, g.q, g.p, g.q, wide)
+		g.spectra(s.inner, s.half, s.moduli, wide)
 		for theta := range t.l {
 			for j2 := j1 + 1; j2 < t.j; j2++ {
 				h := t.grids[j2]
@@ -91,6 +91,27 @@ func spectrum(dst, half, x, matrixV, matrixU []float32, p, q, height, width, wid
 	}
 }
 
+// spectra transforms the real samples x, [q][p][wide] in split order, to dst: a
+// spectrum for each parity of columns and rows, [v 0..q/4][c][u 0..p/2-1][wide].
+func (g *grid) spectra(dst, half, x []float32, wide int) {
+	hp, hq := g.p/2, g.q/2
+	half = half[:hq*hp*wide]
+	for parity := range 4 {
+		oddV, oddU := parity/2, parity%2
+		multiply(half, g.spectrumV[oddV], x[(oddV*hq*g.p+oddU*hp)*wide:], hq, hp*wide, hq, hq, g.p*wide)
+		for v := 0; v <= hq/2; v++ {
+			k, matrix := 2*hp, g.spectrumU[oddU]
+			if v == 0 || v == hq/2 { // one of the parts is zero
+				k = hp
+				if v > 0 && oddV == 1 {
+					matrix = matrix[hp:]
+				}
+			}
+			multiply(dst[(parity*(hq/2+1)+v)*2*hp*wide:], matrix, half[halfRows(v)*hp*wide:], 2*hp, wide, k, 2*hp, wide)
+		}
+	}
+}
+
 // moduli sets s.moduli to the moduli, on grid g, of the spectrum x times the
 // filters of f.
 func (t *Transform) moduli(s *scratch, f *fold, g *grid, x []float32) {
@@ -99,12 +120,12 @@ func (t *Transform) moduli(s *scratch, f *fold, g *grid, x []float32) {
 	f.run(s.folded, x)
 	plane := 2 * hq * hp * wide
 	for parity := range 4 {
-		evenOdd, rowParity := parity/2, parity%2
+		oddV, oddU := parity/2, parity%2
 		turned := s.turned[:plane]
-		multiply(turned, g.inverseV[evenOdd], s.folded[parity*plane:], 2*hq, hp*wide, 2*hq, 2*hq, hp*wide)
+		multiply(turned, g.inverseV[oddV], s.folded[parity*plane:], 2*hq, hp*wide, 2*hq, 2*hq, hp*wide)
 		for m := range hq {
-			multiply(s.row, g.inverseU[rowParity], turned[m*2*hp*wide:], 2*hp, wide, 2*hp, 2*hp, wide)
-			to := ((evenOdd*hq+m)*g.p + rowParity*hp) * wide
+			multiply(s.row, g.inverseU[oddU], turned[m*2*hp*wide:], 2*hp, wide, 2*hp, 2*hp, wide)
+			to := ((oddV*hq+m)*g.p + oddU*hp) * wide
 			modulus(s.moduli[to:to+hp*wide], s.row[:hp*wide], s.row[hp*wide:2*hp*wide])
 		}
 	}

@@ -81,6 +81,49 @@ func forward(n, cols int, at []int) []float32 {
 	return narrow(sum)
 }
 
+// partReal returns the matrix (half × half), half = n/2, that turns every second
+// of n real samples, those of parity odd, into their share of the spectrum.
+// The share repeats after half frequencies, up to sign, so a half spectrum of it
+// is enough: rows are those of forwardReal for half samples, but the last one,
+// of frequency n/4, holds the imaginary part for odd samples, as the real part
+// is zero.
+func partReal(n, odd int) []float32 {
+	half := n / 2
+	m := make([]float32, half*half)
+	for k := 0; k <= half/2; k++ {
+		for i := range half {
+			cos, sin := turn(k*(2*i+odd), n)
+			at := halfRows(k)*half + i
+			if k == half/2 && odd == 1 {
+				m[at] = float32(-sin)
+				continue
+			}
+			m[at] = float32(cos)
+			if k > 0 && k < half/2 {
+				m[at+half] = float32(-sin)
+			}
+		}
+	}
+	return m
+}
+
+// part returns the matrix (n × n) that turns every second of n complex samples,
+// those of parity odd, into their share of the first n/2 frequencies. Rows are
+// (c, frequency), columns (c, sample).
+func part(n, odd int) []float32 {
+	half := n / 2
+	m := make([]float32, n*n)
+	for k := range half {
+		re, im := m[k*n:], m[(half+k)*n:]
+		for i := range half {
+			cos, sin := turn(k*(2*i+odd), n)
+			re[i], re[half+i] = float32(cos), float32(sin)
+			im[i], im[half+i] = float32(-sin), float32(cos)
+		}
+	}
+	return m
+}
+
 // average returns the matrix (out × cols) that convolves with one dimension of
 // φ, of scale 2^j, and keeps one sample in 2^(j-res), without the first. There
 // are size>>res samples.
@@ -139,7 +182,7 @@ type grid struct {
 	p, q                 int
 	inverseV, inverseU   [2][]float32 // by parity
 	averageV, averageU   []float32
-	spectrumV, spectrumU []float32 // nil if no finer order follows
+	spectrumV, spectrumU [2][]float32 // by parity; nil if no order follows
 }
 
 func newGrid(t *Transform, res int) *grid {
@@ -152,8 +195,10 @@ func newGrid(t *Transform, res int) *grid {
 	g.averageV = average(t.source.q, res, t.j, t.outW, g.q, v)
 	g.averageU = average(t.source.p, res, t.j, t.outH, g.p, u)
 	if t.order == 2 && res < t.j-1 {
-		g.spectrumV = forwardReal(g.q, g.q, v)
-		g.spectrumU = forward(g.p, g.p, u)
+		for odd := range 2 {
+			g.spectrumV[odd] = partReal(g.q, odd)
+			g.spectrumU[odd] = part(g.p, odd)
+		}
 	}
 	return g
 }

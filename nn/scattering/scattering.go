@@ -62,11 +62,11 @@ func New(height, width int, o Options) (*Transform, error) {
 	bank := newBank(t.source.p, t.source.q, o.J, o.L)
 	for res := range o.J {
 		t.grids = append(t.grids, newGrid(t, res))
-		t.first = append(t.first, newFold(bank[res], t.source.p, t.source.q, 0, res, 1, o.L))
+		t.first = append(t.first, newFold(bank[res], t.source.p, t.source.q, 0, res, o.L, false))
 		row := make([]*fold, o.J)
 		if o.Order == 2 {
 			for to := res + 1; to < o.J; to++ {
-				row[to] = newFold(bank[to], t.source.p, t.source.q, res, to, o.L, o.L)
+				row[to] = newFold(bank[to], t.source.p, t.source.q, res, to, o.L, true)
 			}
 		}
 		t.second = append(t.second, row)
