@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-ml/sotto/internal/kernel"
 )
 
 // trial is a model with parameters, a loss and a batch.
@@ -402,10 +404,14 @@ func TestGradients(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tr := newTrial(t, 3, 11, c.loss, c.input, c.layers...)
-			checkDerivatives(t, tr, 0x1p-10, 2e-3)
-			checkPrivate(t, tr)
-			checkInvariance(t, tr)
-			checkNaN(t, tr)
+			for _, level := range kernel.Levels() {
+				restore := kernel.Use(level)
+				defer restore()
+				checkDerivatives(t, tr, 0x1p-10, 2e-3)
+				checkPrivate(t, tr)
+				checkInvariance(t, tr)
+				checkNaN(t, tr)
+			}
 		})
 	}
 }

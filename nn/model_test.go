@@ -3,6 +3,7 @@ package nn
 import (
 	"encoding/json"
 	"math"
+	"math/rand/v2"
 	"sync"
 	"testing"
 
@@ -50,6 +51,47 @@ func TestNewRefuses(t *testing.T) {
 	}
 	_, err := New(Shape{1 << 15}, Linear{Out: 1 << 15}, Linear{Out: 1 << 15}, Linear{Out: 1 << 15})
 	require.EqualError(t, err, "nn: model has more than 2^31 parameters")
+}
+
+// TestExtremeFields: whatever the numbers, a layer is built within the limits
+// or refused.
+func TestExtremeFields(t *testing.T) {
+	values := []int{math.MinInt, -1, 0, 1, 2, 3, 5, 1 << 16, 1<<31 - 1, 1 << 31, 1<<31 + 1, 1 << 33, 1 << 62, math.MaxInt}
+	random := rand.New(rand.NewPCG(5, 5))
+	v := func() int {
+		if random.IntN(3) > 0 {
+			return 1 + random.IntN(4)
+		}
+		return values[random.IntN(len(values))]
+	}
+	built := 0
+	for range 20000 {
+		in := make(Shape, 1+random.IntN(3))
+		for i := range in {
+			in[i] = v()
+		}
+		if in.check() != nil {
+			continue
+		}
+		c, err := buildChain(in, []Layer{[]Layer{
+			Linear{Out: v()},
+			Conv2D{Out: v(), Kernel: v(), Stride: v(), Padding: v(), Dilation: v(), Groups: v()},
+			MaxPool{Kernel: v(), Stride: v(), Padding: v()},
+			AvgPool{Kernel: v(), Stride: v(), Padding: v()},
+			GlobalAvgPool{}, Flatten{},
+			GroupNorm{Groups: v()}, LayerNorm{},
+			Embedding{Vocabulary: v(), Dim: v()},
+		}[random.IntN(9)]})
+		if err != nil {
+			continue
+		}
+		built++
+		require.NoError(t, c.shape().check())
+		for _, p := range c.tensors() {
+			require.LessOrEqual(t, p.size(), sizeLimit)
+		}
+	}
+	require.Greater(t, built, 2000)
 }
 
 func TestModelDescribesItself(t *testing.T) {
