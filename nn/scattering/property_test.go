@@ -1,0 +1,168 @@
+package scattering
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// stroke draws an open curve like a digit's, moved by (du, dv) pixels.
+func stroke(height, width int, du, dv float64) []float32 {
+	x := make([]float32, height*width)
+	for i := range 200 {
+		s := float64(i) / 199
+		cu := float64(height)*(0.25+0.5*s) + du
+		cv := float64(width)*(0.5+0.18*math.Sin(2*math.Pi*s)) + dv
+		for u := range height {
+			for v := range width {
+				a, b := float64(u)-cu, float64(v)-cv
+				at := &x[u*width+v]
+				*at = max(*at, float32(math.Exp(-(a*a+b*b)/2)))
+			}
+		}
+	}
+	return x
+}
+
+func norm2[T float32 | float64](x []T) (s float64) {
+	for _, v := range x {
+		s += float64(v) * float64(v)
+	}
+	return s
+}
+
+func difference(x, y []float32) []float32 {
+	d := make([]float32, len(x))
+	for i := range d {
+		d[i] = x[i] - y[i]
+	}
+	return d
+}
+
+// littlewoodPaley returns the least and the largest value of
+// |φ|² + ½Σ(|ψ(ω)|² + |ψ(-ω)|²) over the frequencies of a p×p image.
+func littlewoodPaley(p, j, l int) (low, high float64) {
+	bank := newBank(p, p, j, l)
+	low = math.Inf(1)
+	for u := range p {
+		for v := range p {
+			a := lowpass(j, 2*math.Pi*float64(u)/float64(p)) * lowpass(j, 2*math.Pi*float64(v)/float64(p))
+			sum := a * a
+			for _, scale := range bank {
+				for _, f := range scale {
+					sum += (math.Pow(f[u*p+v], 2) + math.Pow(f[(p-u)%p*p+(p-v)%p], 2)) / 2
+				}
+			}
+			low, high = min(low, sum), max(high, sum)
+		}
+	}
+	return low, high
+}
+
+// The filters cover every frequency and amplify none: what the doc states.
+func TestLittlewoodPaley(t *testing.T) {
+	low, high := littlewoodPaley(36, 2, 8)
+	require.InDelta(t, 0.123, low, 1e-3)
+	require.LessOrEqual(t, high, 1+1e-12)
+	_, high = littlewoodPaley(48, 3, 8)
+	require.InDelta(t, 1.0185, high, 1e-4)
+}
+
+// layerBound bounds the squared norm of the map from real p×p signals to their
+// sampled convolutions with φ (weight 2^(j-res)) and with ψ of the scales from
+// first on (weight 2^(scale-res)), by Schur's test in the frequency domain:
+// sampling couples the frequencies that alias.
+func layerBound(bank [][][]float64, p, res, first int) float64 {
+	j := len(bank)
+	n := p >> res
+	wide := func(k int) int {
+		if k >= n/2 {
+			return k + p - n
+		}
+		return k
+	}
+	rows := make([]float64, n*n)
+	charge := func(f func(u, v int) float64, step int) {
+		m := n / step
+		for u := range n {
+			for v := range n {
+				class := 0.0
+				for a := range step {
+					for b := range step {
+						class += math.Abs(f(wide((u+a*m)%n), wide((v+b*m)%n)))
+					}
+				}
+				rows[u*n+v] += math.Abs(f(wide(u), wide(v))) * class
+			}
+		}
+	}
+	omega := func(k int) float64 { return 2 * math.Pi * float64(k) / float64(p) }
+	charge(func(u, v int) float64 { return lowpass(j, omega(u)) * lowpass(j, omega(v)) }, 1<<(j-res))
+	for scale := first; scale < j; scale++ {
+		for _, f := range bank[scale] {
+			charge(func(u, v int) float64 { return f[u*p+v] }, 1<<(scale-res))
+		}
+	}
+	worst := 0.0
+	for u := range n {
+		for v := range n {
+			worst = max(worst, (rows[u*n+v]+rows[(n-u)%n*n+(n-v)%n])/2)
+		}
+	}
+	return worst
+}
+
+// distanceBound bounds 4^J·|Sx-Sy|² over |x̃-ỹ|², x̃ the padded image: every
+// feature leaves the first layer, that of its first modulus, or that of its
+// second.
+func distanceBound(p, j, l int) float64 {
+	bank := newBank(p, p, j, l)
+	second, third := 1.0, 1.0
+	for res := range j {
+		second = max(second, layerBound(bank, p, res, res+1))
+		third = max(third, layerBound(bank, p, res, j))
+	}
+	return layerBound(bank, p, 0, 0) * second * third
+}
+
+func pad(x []float32, height, width, j int) []float32 {
+	var out []float32
+	for _, u := range reflection(height, j) {
+		for _, v := range reflection(width, j) {
+			out = append(out, x[u*width+v])
+		}
+	}
+	return out
+}
+
+// The transform contracts, up to what sampling adds (Bruna and Mallat 2013,
+// section 2.3), and not by a trivial margin.
+func TestContraction(t *testing.T) {
+	bound := distanceBound(36, 2, 8)
+	t.Logf("bound %.4f", bound)
+	tr := must(t, 28, 28, Options{J: 2})
+	worst := 0.0
+	check := func(x, y []float32) float64 {
+		sx, sy := tr.Apply(nil, x), tr.Apply(nil, y)
+		ratio := 16 * norm2(difference(sx, sy)) / norm2(pad(difference(x, y), 28, 28, 2))
+		require.LessOrEqual(t, ratio, bound)
+		worst = max(worst, ratio)
+		return ratio
+	}
+	for seed := range uint64(20) {
+		x, y := noise(784, seed), noise(784, seed+100)
+		check(x, y)
+		bump := stroke(28, 28, float64(seed%5)-2, float64(seed%7)-3.5)
+		for i := range y {
+			y[i] = x[i] + bump[i]
+		}
+		check(x, y)
+		check(stroke(28, 28, 0, 0), bump)
+	}
+	flat := make([]float32, 784)
+	for i := range flat {
+		flat[i] = 1
+	}
+	t.Logf("worst pair %.4f, constant %.4f", worst, check(flat, make([]float32, 784)))
+}
