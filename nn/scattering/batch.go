@@ -41,6 +41,12 @@ func (t *Transform) Batch(dst, images [][]float32) [][]float32 {
 		t.put(s)
 		return dst
 	}
+	t.share(dst, images, blocks, workers)
+	return dst
+}
+
+// share runs the blocks on as many goroutines as there are workers.
+func (t *Transform) share(dst, images [][]float32, blocks, workers int) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range workers {
@@ -53,7 +59,6 @@ func (t *Transform) Batch(dst, images [][]float32) [][]float32 {
 		})
 	}
 	wg.Wait()
-	return dst
 }
 
 // run transforms block b of the images.

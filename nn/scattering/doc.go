@@ -54,7 +54,7 @@
 //
 // On one instruction set results are the same bits for any GOMAXPROCS; between
 // instruction sets they differ by float32 rounding. Against exact arithmetic
-// the error is below 2e-6 of the image's largest magnitude. Magnitudes between
+// the error is below 5e-7 of the image's largest magnitude. Magnitudes between
 // 1e-12 and 1e12 are safe from underflow and overflow in the moduli.
 //
 // # Cost

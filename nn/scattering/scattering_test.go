@@ -58,7 +58,7 @@ func TestAgainstDirectConvolution(t *testing.T) {
 					worst = max(worst, math.Abs(float64(got[i])-want[i]))
 				}
 				t.Logf("error %.2g of the largest pixel", worst/largest)
-				require.Less(t, worst, 2e-6*largest)
+				require.Less(t, worst, 5e-7*largest)
 			})
 		})
 	}
