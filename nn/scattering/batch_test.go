@@ -126,6 +126,20 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
+// Working memory that waits for the next call keeps no caller's slice alive.
+func TestSlicesAreReleased(t *testing.T) {
+	tr := must(t, 8, 8, Options{J: 2, L: 2})
+	tr.Batch(nil, [][]float32{noise(64, 1), noise(64, 2), noise(64, 3)})
+	tr.Apply(nil, noise(64, 1))
+	require.NotEmpty(t, tr.free)
+	for _, s := range tr.free {
+		for b := range lanes {
+			require.Nil(t, s.images[b])
+			require.Nil(t, s.outputs[b])
+		}
+	}
+}
+
 func TestMisuse(t *testing.T) {
 	tr := must(t, 8, 12, Options{J: 2})
 	const badImage, badDst, overlap = "scattering: image length is not height·width", "scattering: dst length is not Len", "scattering: dst overlaps an image"
@@ -155,6 +169,7 @@ func TestNew(t *testing.T) {
 		{28, 28, Options{J: 2, L: 33}, "scattering: L is 33, must be from 1 to 32 (0 means 8)"},
 		{28, 28, Options{J: 2, Order: 3}, "scattering: Order is 3, must be 1 or 2 (0 means 2)"},
 		{28, 7, Options{J: 3}, "scattering: size 28x7 is too small for J = 3, each side must be at least 2^J = 8"},
+		{7, 28, Options{J: 3}, "scattering: size 7x28 is too small for J = 3, each side must be at least 2^J = 8"},
 		{-28, 28, Options{J: 1}, "scattering: size -28x28 is too small for J = 1, each side must be at least 2^J = 2"},
 		{512, 512, Options{J: 2}, "scattering: size 512x512 is too large, the padded area may be at most 262144"},
 		{math.MaxInt, 4, Options{J: 2}, "scattering: size 9223372036854775807x4 is too large, the padded area may be at most 262144"},

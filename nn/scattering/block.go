@@ -5,13 +5,13 @@ type scratch struct {
 	images, outputs [lanes][]float32
 
 	image  []float32 // [width][height][lanes]
-	half   []float32 // half spectrum in one dimension
+	half   []float32 // samples transformed in one dimension
 	root   []float32 // spectrum of the images
 	folded []float32 // the four parities of a product
-	turned []float32 // its columns inverted
+	turned []float32 // one of them, inverted in one dimension
 	row    []float32 // one column of samples, real and imaginary
 	moduli []float32 // [column][row][orientation][lanes]
-	inner  []float32 // spectrum of the first moduli
+	inner  []float32 // spectra of the first moduli, by parity
 	rows   []float32 // moduli averaged along columns
 	maps   []float32 // features [column][row][orientation][lanes]
 }
@@ -21,10 +21,10 @@ func newScratch(t *Transform) *scratch {
 	area := s.p * s.q
 	x := &scratch{
 		image:  make([]float32, t.height*t.width*lanes),
-		half:   make([]float32, area*wide),
+		half:   make([]float32, max(area*wide/4, s.q*t.height*lanes)),
 		root:   make([]float32, (s.q/2+1)*2*s.p*lanes),
 		folded: make([]float32, 2*area*wide),
-		turned: make([]float32, 2*area*wide),
+		turned: make([]float32, area*wide/2),
 		row:    make([]float32, s.p*wide),
 		moduli: make([]float32, area*wide),
 		rows:   make([]float32, t.outW*max(s.p*wide, t.height*lanes)),
@@ -64,11 +64,9 @@ func (t *Transform) block(s *scratch, n int) {
 	}
 }
 
-// gather lays the images out as [column][row][lane]; idle lanes are zero.
+// gather lays the images out as [column][row][lane]. Idle lanes keep what they
+// held: no lane sees another.
 func (t *Transform) gather(s *scratch, n int) {
-	if n < lanes {
-		clear(s.image)
-	}
 	for b, image := range s.images[:n] {
 		for u := range t.height {
 			for v, x := range image[u*t.width : (u+1)*t.width] {
