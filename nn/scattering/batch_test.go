@@ -171,8 +171,9 @@ func TestNew(t *testing.T) {
 		{28, 7, Options{J: 3}, "scattering: size 28x7 is too small for J = 3, each side must be at least 2^J = 8"},
 		{7, 28, Options{J: 3}, "scattering: size 7x28 is too small for J = 3, each side must be at least 2^J = 8"},
 		{-28, 28, Options{J: 1}, "scattering: size -28x28 is too small for J = 1, each side must be at least 2^J = 2"},
-		{512, 512, Options{J: 2}, "scattering: size 512x512 is too large, the padded area may be at most 262144"},
-		{math.MaxInt, 4, Options{J: 2}, "scattering: size 9223372036854775807x4 is too large, the padded area may be at most 262144"},
+		{512, 512, Options{J: 2}, "scattering: size 512x512 is too large, the padded area may be at most 262144 for L = 8"},
+		{400, 400, Options{J: 2, L: 16}, "scattering: size 400x400 is too large, the padded area may be at most 131072 for L = 16"},
+		{math.MaxInt32, 4, Options{J: 2}, "scattering: size 2147483647x4 is too large, the padded area may be at most 262144 for L = 8"},
 	} {
 		_, err := New(c.height, c.width, c.o)
 		require.EqualError(t, err, c.message)

@@ -13,9 +13,10 @@ type Options struct {
 	Order int // highest order, 1 or 2; 0 means 2
 }
 
-// maxArea bounds the padded image: working memory and the time of New grow with
-// it, and dense Fourier matrices stop being the right method.
-const maxArea = 512 * 512
+// maxWork bounds the padded area times L: with it grow working memory (about
+// 300 MB at the bound) and the time of New, and dense Fourier matrices stop
+// being the right method.
+const maxWork = 512 * 512 * 8
 
 // Transform is a scattering transform for images of one size. It is safe for
 // concurrent use.
@@ -51,8 +52,8 @@ func New(height, width int, o Options) (*Transform, error) {
 		return nil, fmt.Errorf("scattering: Order is %d, must be 1 or 2 (0 means 2)", o.Order)
 	case height < 1<<o.J || width < 1<<o.J:
 		return nil, fmt.Errorf("scattering: size %dx%d is too small for J = %d, each side must be at least 2^J = %d", height, width, o.J, 1<<o.J)
-	case height > maxArea || width > maxArea || padded(height, o.J)*padded(width, o.J) > maxArea:
-		return nil, fmt.Errorf("scattering: size %dx%d is too large, the padded area may be at most %d", height, width, maxArea)
+	case height > maxWork || width > maxWork || padded(height, o.J)*padded(width, o.J) > maxWork/o.L:
+		return nil, fmt.Errorf("scattering: size %dx%d is too large, the padded area may be at most %d for L = %d", height, width, maxWork/o.L, o.L)
 	}
 	t := &Transform{
 		height: height, width: width, j: o.J, l: o.L, order: o.Order,
