@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The features are those of Kymatio, but for its value of π: sizes that are no
+// The features are those of Kymatio (see testdata), but for its value of π: sizes that are no
 // multiples of 2^J, J = 1 and 3, and the order of channels included.
 func TestAgainstKymatio(t *testing.T) {
 	text, err := os.ReadFile("testdata/kymatio.json")

@@ -280,7 +280,7 @@ func TestPlainImages(t *testing.T) {
 		}
 		require.InDelta(t, want, f, 3e-6)
 	}
-	// A power of two goes through without rounding, but for what underflows.
+	// Scaling the image scales the features, as far as the doc says.
 	x = noise(16*20, 1)
 	s := tr.Apply(nil, x)
 	for _, scale := range []float64{-1024, 1e12, 1e-12} {
