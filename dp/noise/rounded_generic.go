@@ -31,8 +31,8 @@ func roundedGeneric(dst []int64, words []uint64, slow []byte, sigma, limit float
 
 // pair is the float64 Box-Muller pair of two words, unrounded, and the squared
 // radius r = -2 ln u. The error bound in the package doc counts its operations
-// one by one. Every product is either alone or inside math.FMA, so the result
-// is the same on every machine.
+// one by one. Every product is inside math.FMA or a conversion, which the
+// compiler must not fuse, so the result is the same on every machine.
 func pair(u, v uint64, sigma float64) (z0, z1, r float64) {
 	// s = u or u-1, whichever is within [-1/2, 1/2): the one that is precise.
 	s := math.FMA(float64(int64(u)), 0x1p-64, 0x1p-65)
@@ -49,15 +49,15 @@ func pair(u, v uint64, sigma float64) (z0, z1, r float64) {
 		t = s // inverse is 1/2 and e is -1
 	}
 	r = math.FMA(t, horner8(&logPoly, t), math.FMA(e, minus2Ln2, logInverse[i]))
-	radius := math.Sqrt(r) * sigma
+	radius := float64(math.Sqrt(r) * sigma)
 
-	a := float64(int64(v<<2)) * quarterPi
-	y := a * a
+	a := float64(float64(int64(v<<2)) * quarterPi)
+	y := float64(a * a)
 	p := sinPoly[6]
 	for k := 5; k >= 0; k-- {
 		p = math.FMA(p, y, sinPoly[k])
 	}
-	sin, cos := radius*(p*a), radius*horner8(&cosPoly, y)
+	sin, cos := float64(radius*float64(p*a)), float64(radius*horner8(&cosPoly, y))
 	z0, z1 = cos, sin
 	if v>>63 != 0 { // a quarter turn
 		z0, z1 = -sin, cos
