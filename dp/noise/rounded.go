@@ -79,7 +79,7 @@ func (s *scratch) wipe() {
 // for anything else, nor twice for different data.
 //
 // It allocates for pairs that take the slow path alone, at sigma 2^20 about one
-// pair in 600 000, and on machines without AES instructions once a kilobyte.
+// pair in 830 000, and on machines without AES instructions once a kilobyte.
 func (g *RoundedGaussian) AddBlocks(dst []int64, key *stream.Key, first uint64) {
 	s := scratches.Get().(*scratch)
 	s.cipher.Reset(key)
