@@ -260,7 +260,7 @@ func TestTails(t *testing.T) {
 func TestDiscreteLawsFit(t *testing.T) {
 	n := 400_000
 	if testing.Short() {
-		n = 100_000
+		n = 50_000
 	}
 	for i, scale := range []float64{0.3, 0.5, 1, 2.75, 30.3} {
 		gauss := func(scale float64) []int64 {
