@@ -66,18 +66,18 @@
 //
 // Elsewhere. 1/4 < R < 5.264. r = -2 e ln 2 + 2 ln c + t p(t), t = m c - 1, where
 // u = m 2^e and c is a float64 of a table that is near 1/m. r is off by
-// 2 (2^-65/u + 3ε) from u, 0.1ε from t, 2ε from p, 0.1ε from its rounding, ε from
+// 2 (2^-65/u + 3ε) from u, 0.1ε from t, 2ε from p, 0.2ε from its rounding, ε from
 // the table, |e| ε <= (r/1.38 + 1) ε from ln 2, (r + 0.1) ε and r ε from two sums:
-// in all 2^-64/u + (10.3 + 2.73 r) ε. R is off by that over 2R:
+// in all 2^-64/u + (10.4 + 2.73 r) ε. R is off by that over 2R:
 // 2^-65/(u R) <= 2^-47.4, since u >= 2^-19.98, and
-// (5.15/R + 1.37 R) ε <= 21 ε. Its root and its product with sigma add 2ε R.
+// (5.2/R + 1.37 R) ε <= 22 ε. Its root and its product with sigma add 2ε R.
 //
 // Angle. Its quadrant is exact; in it a is off by 3ε|a| for a conversion, a
 // constant and a product, and by 2^-61 for the unknown bits: 2.4ε. Square,
 // Horner's rule, polynomial (within 2^-55) and last product bring cosine and
 // sine to at most 5ε. A sample adds ε for the last product.
 //
-// Sum, over sigma: 2^-47.4 + 21ε + 8 · 5.264 ε < 2^-46.2 elsewhere, and near 1
+// Sum, over sigma: 2^-47.4 + 22ε + 8 · 5.264 ε < 2^-46.2 elsewhere, and near 1
 // 2^-46.8 + 2^-50; with the slack, 2^-46.
 //
 // The code uses 2^-44: a pair is accepted if both samples are nearer to an

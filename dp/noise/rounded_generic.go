@@ -48,7 +48,7 @@ func pair(u, v uint64, sigma float64) (z0, z1, r float64) {
 	if u>>63 != 0 && s >= -1./32 {
 		t = s // inverse is 1/2 and e is -1
 	}
-	r = math.FMA(t, horner8(&logPoly, t), math.FMA(e, minus2Ln2, logInverse[i]))
+	r = math.FMA(t, evenOdd(&logPoly, t), math.FMA(e, minus2Ln2, logInverse[i]))
 	radius := float64(math.Sqrt(r) * sigma)
 
 	a := float64(float64(int64(v<<2)) * quarterPi)
@@ -77,4 +77,12 @@ func horner8(c *[8]float64, x float64) float64 {
 	p = math.FMA(p, x, c[2])
 	p = math.FMA(p, x, c[1])
 	return math.FMA(p, x, c[0])
+}
+
+// evenOdd is the polynomial c at x, the even and the odd part in x².
+func evenOdd(c *[8]float64, x float64) float64 {
+	y := float64(x * x)
+	odd := math.FMA(math.FMA(math.FMA(c[7], y, c[5]), y, c[3]), y, c[1])
+	even := math.FMA(math.FMA(math.FMA(c[6], y, c[4]), y, c[2]), y, c[0])
+	return math.FMA(odd, x, even)
 }

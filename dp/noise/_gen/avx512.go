@@ -25,7 +25,7 @@ func avx512(a *asm, t *tables) {
 	one, unit, half := broadcast(a.float(1)), broadcast(a.float(0x1p-64)), broadcast(a.float(0x1p-65))
 	minus2Ln2, angle, sign := broadcast(a.float(t.minus2Ln2)), broadcast(a.float(t.angle)), broadcast(a.word(1<<63))
 	var poly []string
-	for _, c := range t.logs[:len(t.logs)-1] {
+	for _, c := range t.logs[:6] {
 		poly = append(poly, broadcast(a.float(c)))
 	}
 	if free < 10 {
@@ -51,10 +51,15 @@ func avx512(a *asm, t *tables) {
 	a.op("VFMSUB213PD %s, %s, %s", one, inv, m)
 	a.op("VCMPPD.BCST $29, %s, %s, K1, K2", a.float(-1./32), s) // s >= -1/32
 	a.op("VMOVAPD %s, K2, %s", s, m)
-	a.op("VBROADCASTSD %s, %s", a.float(t.logs[len(t.logs)-1]), p)
-	for i := len(poly) - 1; i >= 0; i-- {
-		a.op("VFMADD213PD %s, %s, %s", poly[i], m, p)
+	const odd, square = "Z8", "Z9"
+	a.op("VMULPD %s, %s, %s", m, m, square)
+	a.op("VBROADCASTSD %s, %s", a.float(t.logs[7]), odd)
+	a.op("VBROADCASTSD %s, %s", a.float(t.logs[6]), p)
+	for i := 5; i > 0; i -= 2 {
+		a.op("VFMADD213PD %s, %s, %s", poly[i], square, odd)
+		a.op("VFMADD213PD %s, %s, %s", poly[i-1], square, p)
 	}
+	a.op("VFMADD231PD %s, %s, %s", m, odd, p)
 	a.op("VFMADD231PD %s, %s, %s", minus2Ln2, e, r)
 	a.op("VFMADD231PD %s, %s, %s", p, m, r)
 	a.op("VCMPPD.BCST $29, %s, %s, K3", a.float(leastLog), r)
