@@ -9,10 +9,15 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
+// withVAES says whether there is VAES; that AVX2 works is kernel's to say.
+var withVAES = cpu.X86.HasAVX2 && cpu.X86.HasAES && hasVAES()
+
 func pathOf() path {
 	switch l := kernel.Current(); {
-	case l >= kernel.AVX512 && cpu.X86.HasAVX512VAES:
-		return vaes
+	case l >= kernel.AVX512 && cpu.X86.HasAVX512VAES && !narrow:
+		return vaes512
+	case l >= kernel.AVX2 && withVAES && !narrow:
+		return vaes256
 	case l >= kernel.AVX2 && cpu.X86.HasAES:
 		return aesni
 	}
@@ -23,9 +28,12 @@ func expand(k *Key, schedule *[rounds + 1][blockSize]byte) { expandAsm(k, schedu
 
 // blocks fills dst, a positive whole number of blocks.
 func (p path) blocks(schedule *[rounds + 1][blockSize]byte, dst []byte, id, block uint64) {
-	if n := len(dst) / blockSize; p == vaes {
-		vaesBlocks(schedule, unsafe.SliceData(dst), n, id, block)
-	} else {
+	switch n := len(dst) / blockSize; p {
+	case vaes512:
+		vaes512Blocks(schedule, unsafe.SliceData(dst), n, id, block)
+	case vaes256:
+		vaes256Blocks(schedule, unsafe.SliceData(dst), n, id, block)
+	default:
 		aesniBlocks(schedule, unsafe.SliceData(dst), n, id, block)
 	}
 }
@@ -37,4 +45,9 @@ func expandAsm(key *Key, schedule *[rounds + 1][blockSize]byte)
 func aesniBlocks(schedule *[rounds + 1][blockSize]byte, dst *byte, n int, id, block uint64)
 
 //go:noescape
-func vaesBlocks(schedule *[rounds + 1][blockSize]byte, dst *byte, n int, id, block uint64)
+func vaes256Blocks(schedule *[rounds + 1][blockSize]byte, dst *byte, n int, id, block uint64)
+
+//go:noescape
+func vaes512Blocks(schedule *[rounds + 1][blockSize]byte, dst *byte, n int, id, block uint64)
+
+func hasVAES() bool

@@ -20,18 +20,21 @@ import (
 func everyPath(t testing.TB, f func(name string, want path)) {
 	t.Helper()
 	seen := map[path]bool{}
+	defer func() { narrow = false }()
 	for _, l := range kernel.Levels() {
-		restore := kernel.Use(l)
-		if p := pathOf(); !seen[p] {
-			seen[p] = true
-			f(p.String(), p)
+		for _, narrow = range []bool{true, false} {
+			restore := kernel.Use(l)
+			if p := pathOf(); !seen[p] {
+				seen[p] = true
+				f(p.String(), p)
+			}
+			restore()
 		}
-		restore()
 	}
 }
 
 func (p path) String() string {
-	return [...]string{"unkeyed", "standard", "aesni", "vaes"}[p]
+	return [...]string{"unkeyed", "standard", "aesni", "vaes256", "vaes512"}[p]
 }
 
 func testKey(seed uint64) (k Key) {

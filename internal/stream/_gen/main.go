@@ -50,7 +50,9 @@ func main() {
 	a.WriteString(header)
 	expansion(&a)
 	aesni(&a)
-	vaes(&a)
+	vaes256(&a)
+	vaes512(&a)
+	detection(&a)
 	if !*check {
 		if err := os.WriteFile(path, a.Bytes(), 0o644); err != nil {
 			log.Fatal(err)
