@@ -88,7 +88,7 @@
 // error they meet is 2^-47.0 sigma.
 //
 // All other pairs, at sigma 2^20 one in 830 000, take the slow path: ball
-// arithmetic (Johansson 2017) on 128, 256, … 4096 bits of u and θ, each ball
+// arithmetic (Johansson 2017) on 64, 128, 256, … 4096 bits of u and θ, each ball
 // holding all values that the bits not yet read allow, until both samples are
 // decided. If 4096 bits do not decide, the call panics rather than round wrongly.
 // Unless u or 1-u is below 2^-1000 the balls are then narrower than

@@ -211,7 +211,7 @@ const (
 func exactPair(u, v uint64, sigma float64, extend func(i uint64) (uint64, uint64)) (z0, z1 int64) {
 	us, vs := new(big.Int).SetUint64(u), big.NewInt(int64(v<<2)>>2)
 	word := new(big.Int)
-	for have, want := 1, 2; want <= extensionBlocks; want *= 2 {
+	for have, want := 1, 1; want <= extensionBlocks; want *= 2 {
 		for ; have < want; have++ {
 			ue, ve := extend(uint64(have - 1))
 			us.Add(us.Lsh(us, 64), word.SetUint64(ue))

@@ -130,13 +130,13 @@ func (g *RoundedGaussian) addChunk(dst []int64, s *scratch, key *stream.Key, id 
 // slow is pair number p of block id, exactly. Its further bits come from the
 // stream of the same id under a derived key.
 func (g *RoundedGaussian) slow(u, v, p uint64, s *scratch, key *stream.Key, id uint64) (int64, int64) {
-	if !s.extended {
-		k := key.Derive(extensionPurpose, 0)
-		s.extension.Reset(&k)
-		k.Erase()
-		s.extended = true
-	}
 	return exactPair(u, v, g.sigma, func(i uint64) (uint64, uint64) {
+		if !s.extended {
+			k := key.Derive(extensionPurpose, 0)
+			s.extension.Reset(&k)
+			k.Erase()
+			s.extended = true
+		}
 		var w [2]uint64
 		s.extension.Fill(w[:], id, p*extensionBlocks+i)
 		return w[0], w[1]

@@ -329,7 +329,7 @@ func TestScratchIsWiped(t *testing.T) {
 	s := new(scratch)
 	key := streamtest.Key(45)
 	s.cipher.Reset(&key)
-	newRounded(t, MaxSigma).addChunk(make([]int64, 1001), s, &key, 1, 0)
+	(&RoundedGaussian{1 << 57, -1}).addChunk(make([]int64, 1001), s, &key, 1, 0)
 	require.NotEqual(t, scratch{}, *s)
 	require.True(t, s.extended)
 	s.wipe()
