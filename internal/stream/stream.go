@@ -90,7 +90,10 @@ func (s *Stream) Fill(dst []uint64) {
 // Uint64 returns the next 8 bytes as a little-endian word, uniform in
 // [0, 2^64).
 func (s *Stream) Uint64() uint64 {
-	if s.end-s.pos < 8 {
+	if s.pos == s.end {
+		s.refill()
+	}
+	if s.end-s.pos < 8 { // only after a Read of an odd length
 		var b [8]byte
 		s.Read(b[:])
 		return binary.LittleEndian.Uint64(b[:])

@@ -194,3 +194,18 @@ func BenchmarkUint64(b *testing.B) {
 		})
 	})
 }
+
+func TestUint64Allocates(t *testing.T) {
+	k := testKey(18)
+	everyPath(t, func(name string, p path) {
+		s := New(&k, 0)
+		if p != standard {
+			require.Zero(t, testing.AllocsPerRun(1000, func() { s.Uint64() }), name)
+			require.Zero(t, testing.AllocsPerRun(10, func() {
+				for range 1000 {
+					s.Uint64n(10)
+				}
+			}), name)
+		}
+	})
+}
