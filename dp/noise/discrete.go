@@ -17,6 +17,7 @@ type DiscreteGaussian struct {
 	sigma float64
 	t     uint64  // scale of the proposals, floor(sigma)+1
 	mean  float64 // sigma²/t, rounded
+	gamma func(y uint64) *big.Rat
 }
 
 // NewDiscreteGaussian returns the discrete Gaussian of a scale in grid units.
@@ -26,7 +27,9 @@ func NewDiscreteGaussian(sigma float64) (*DiscreteGaussian, error) {
 		return nil, fmt.Errorf("noise: sigma is %v, must lie in [2^-7, 2^36] grid units", sigma)
 	}
 	t := math.Floor(sigma) + 1
-	return &DiscreteGaussian{sigma: sigma, t: uint64(t), mean: sigma * sigma / t}, nil
+	g := &DiscreteGaussian{sigma: sigma, t: uint64(t), mean: sigma * sigma / t}
+	g.gamma = g.rational
+	return g, nil
 }
 
 // Sigma returns the scale in grid units.
@@ -61,12 +64,12 @@ func (g *DiscreteGaussian) exponent(y uint64) real64 {
 	return real64{
 		value: gamma,
 		slack: 0x1p-50*gamma + (2*math.Abs(d)*slack+slack*slack)/(2*g.sigma*g.sigma)*(1+0x1p-40) + 0x1p-1000,
-		exact: func() *big.Rat { return g.gamma(y) },
+		exact: g.gamma, of: y,
 	}
 }
 
-// gamma is the exponent as a rational.
-func (g *DiscreteGaussian) gamma(y uint64) *big.Rat {
+// rational is the exponent, exactly.
+func (g *DiscreteGaussian) rational(y uint64) *big.Rat {
 	variance := new(big.Rat).SetFloat64(g.sigma)
 	variance.Mul(variance, variance)
 	d := new(big.Rat).SetInt(new(big.Int).SetUint64(g.t))
@@ -162,10 +165,16 @@ func bernoulliExpRatio(s *stream.Stream, p, q uint64) bool {
 }
 
 // real64 is a real number of at least 0 known as a float64, within slack of it,
-// and exactly on demand.
+// and exactly on demand: exact(of) less whole.
 type real64 struct {
 	value, slack float64
-	exact        func() *big.Rat
+	exact        func(of uint64) *big.Rat
+	of, whole    uint64
+}
+
+func (r real64) rational() *big.Rat {
+	x := r.exact(r.of)
+	return x.Sub(x, new(big.Rat).SetInt(new(big.Int).SetUint64(r.whole)))
 }
 
 // bernoulliExp is true with probability exp(-gamma): Algorithm 1 of CKS 2020.
@@ -190,16 +199,16 @@ func (r real64) floor() uint64 {
 	if lo == hi && lo >= 0 {
 		return uint64(lo)
 	}
-	x := r.exact()
+	x := r.rational()
 	return new(big.Int).Quo(x.Num(), x.Denom()).Uint64()
 }
 
 // fraction is r less its integer part.
 func (r real64) fraction() real64 {
 	whole := r.floor()
-	return real64{r.value - float64(whole), r.slack + 0x1p-52*r.value, func() *big.Rat {
-		return new(big.Rat).Sub(r.exact(), new(big.Rat).SetInt(new(big.Int).SetUint64(whole)))
-	}}
+	r.value, r.slack = r.value-float64(whole), r.slack+0x1p-52*r.value
+	r.whole += whole
+	return r
 }
 
 // bernoulli is true with probability r < 1, exactly: a uniform real is read
@@ -213,7 +222,7 @@ func bernoulli(s *stream.Stream, r real64) bool {
 	case u-0x1p-52 > r.value+r.slack:
 		return false
 	}
-	rest := r.exact()
+	rest := r.rational()
 	word := new(big.Rat)
 	for shift := new(big.Rat).SetInt(new(big.Int).Lsh(big.NewInt(1), 64)); ; w = s.Uint64() {
 		// Is uniform in [w, w+1) below rest 2^64?

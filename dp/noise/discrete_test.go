@@ -41,12 +41,12 @@ func TestExponentBounds(t *testing.T) {
 			y = uint64(g.mean) + s.Uint64n(2)
 		}
 		r := g.exponent(y)
-		exact := g.gamma(y)
+		exact := g.rational(y)
 		off := new(big.Rat).Sub(exact, new(big.Rat).SetFloat64(r.value))
 		require.LessOrEqual(t, off.Abs(off).Cmp(new(big.Rat).SetFloat64(r.slack)), 0, "sigma=%v y=%d", g.sigma, y)
 		require.Less(t, r.slack, 0x1p-40*(1+r.value))
 		f := r.fraction()
-		truth := f.exact()
+		truth := f.rational()
 		require.True(t, truth.Sign() >= 0 && truth.Cmp(big.NewRat(1, 1)) < 0)
 		off.Sub(truth, new(big.Rat).SetFloat64(f.value))
 		require.LessOrEqual(t, off.Abs(off).Cmp(new(big.Rat).SetFloat64(f.slack)), 0)
@@ -59,13 +59,13 @@ func TestExponentBounds(t *testing.T) {
 func TestBernoulliExact(t *testing.T) {
 	for _, p := range []*big.Rat{big.NewRat(0, 1), big.NewRat(1, 3), big.NewRat(1, 1<<40), big.NewRat(999, 1000)} {
 		value, _ := p.Float64()
-		exact := func() *big.Rat { return new(big.Rat).Set(p) }
+		exact := func(uint64) *big.Rat { return new(big.Rat).Set(p) }
 		fast, slow := testStream(112), testStream(112)
 		hits := 0.0
 		const n = 20000
 		for range n {
-			a := bernoulli(fast, real64{value, 0x1p-53, exact})
-			require.Equal(t, a, bernoulli(slow, real64{value, 2, exact}))
+			a := bernoulli(fast, real64{value: value, slack: 0x1p-53, exact: exact})
+			require.Equal(t, a, bernoulli(slow, real64{value: value, slack: 2, exact: exact}))
 			if a {
 				hits++
 			}
@@ -83,7 +83,7 @@ func TestBernoulliExact(t *testing.T) {
 		p.Add(p.Lsh(p, 64), new(big.Int).SetUint64(c.next))
 		r := new(big.Rat).SetFrac(p, new(big.Int).Lsh(big.NewInt(1), 128))
 		value, _ := r.Float64()
-		require.Equal(t, c.want, bernoulli(testStream(113), real64{value, 0x1p-52, func() *big.Rat { return new(big.Rat).Set(r) }}))
+		require.Equal(t, c.want, bernoulli(testStream(113), real64{value: value, slack: 0x1p-52, exact: func(uint64) *big.Rat { return new(big.Rat).Set(r) }}))
 	}
 }
 
