@@ -12,6 +12,7 @@
 //   - [DiscreteLaplace]: weights exp(-|x|/scale), for pure epsilon.
 //
 // (One core of an AMD EPYC, Zen 4: go test -run '^$' -bench . -cpu 1 ./dp/noise.)
+//
 // Scales are in grid units: the caller rounds a sum to multiples of gamma and
 // gives sigma/gamma. [MinSigma] and [MaxSigma] bound them.
 //
