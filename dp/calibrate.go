@@ -11,7 +11,7 @@ import (
 // bound. The plan's own NoiseMultiplier is ignored. An error says if no noise
 // can meet the budget.
 func CalibrateNoise(p Plan, epsilon float64) (Plan, error) {
-	if err := p.calibratable("NoiseMultiplier", epsilon); err != nil {
+	if err := p.calibratable(noiseMultiplier, epsilon); err != nil {
 		return Plan{}, err
 	}
 	delta := p.mechanismDelta()
@@ -40,7 +40,7 @@ func CalibrateNoise(p Plan, epsilon float64) (Plan, error) {
 // epsilon. The plan's own Steps is ignored. An error says if not even one step
 // can be taken.
 func CalibrateSteps(p Plan, epsilon float64) (Plan, error) {
-	if err := p.calibratable("Steps", epsilon); err != nil {
+	if err := p.calibratable(stepCount, epsilon); err != nil {
 		return Plan{}, err
 	}
 	const most = 1 << 30
@@ -55,7 +55,7 @@ func CalibrateSteps(p Plan, epsilon float64) (Plan, error) {
 // rate that belongs to it, whose run guarantees epsilon. The plan's BatchSize
 // and Rate say what the population is, which stays.
 func CalibrateBatch(p Plan, epsilon float64) (Plan, error) {
-	if err := p.calibratable("", epsilon); err != nil {
+	if err := p.calibratable(none, epsilon); err != nil {
 		return Plan{}, err
 	}
 	population := p.population()
@@ -67,8 +67,8 @@ func CalibrateBatch(p Plan, epsilon float64) (Plan, error) {
 	}, "a batch of one in this plan")
 }
 
-func (p Plan) calibratable(field string, epsilon float64) error {
-	if err := p.validateAllBut(field); err != nil {
+func (p Plan) calibratable(field calibrated, epsilon float64) error {
+	if err := p.validateBut(field); err != nil {
 		return err
 	}
 	if !(epsilon > 0 && epsilon <= 1e6) {

@@ -36,6 +36,9 @@ type header struct {
 	Digest  string `json:"digest"`
 	Params  int    `json:"params"`
 	Records int    `json:"records"`
+	// Optimizer is a digest of the optimiser's type and state before the run,
+	// which tells its settings.
+	Optimizer string `json:"optimizer"`
 	// Gradients depend on these in their last bits.
 	Level        string `json:"level"`
 	Architecture string `json:"architecture"`
@@ -50,7 +53,7 @@ type header struct {
 func (t *Trainer) header() header {
 	return header{
 		Plan: t.plan, Digest: hex.EncodeToString(t.task.Digest[:]),
-		Params: len(t.task.Params), Records: t.task.Records,
+		Params: len(t.task.Params), Records: t.task.Records, Optimizer: t.optimizer,
 		Level: kernel.Current().String(), Architecture: runtime.GOARCH, Go: runtime.Version(),
 		Step: t.step, ClipNorm: math.Float64bits(t.clip.norm), Latest: t.stats.Step, Counts: t.stats.Run,
 	}
@@ -108,6 +111,16 @@ func (t *Trainer) encode() ([]byte, error) {
 	return append(out, sum[:]...), nil
 }
 
+// optimizerDigest identifies an optimiser that has taken no step of this run.
+func optimizerDigest(o Optimizer) (string, error) {
+	state, err := o.MarshalBinary()
+	if err != nil {
+		return "", fmt.Errorf("dp: task: Optimizer: %w", err)
+	}
+	sum := sha256.Sum256(append(fmt.Appendf(nil, "%T\n", o), state...))
+	return hex.EncodeToString(sum[:]), nil
+}
+
 // checkpoint is a file taken apart.
 type checkpoint struct {
 	key       stream.Key
@@ -163,8 +176,9 @@ func decodeCheckpoint(data []byte) (*checkpoint, error) {
 //
 // A run's noise must never meet other gradients than those it was drawn for:
 // their difference would lie open. So the plan, the number of parameters and
-// records, Task.Digest, the instruction set and the Go release must be those of
-// the file, and an error names the first that is not. On error, nothing in task
+// records, Task.Digest, the optimiser before its first step, the instruction set
+// and the Go release must be those of the file, and an error names the first
+// that is not. On error, nothing in task
 // has changed, except that workers may have been made.
 func Resume(path string, plan Plan, task Task) (*Trainer, error) {
 	data, err := os.ReadFile(path)
@@ -208,6 +222,7 @@ func (t *Trainer) restore(c *checkpoint) error {
 		{"number of parameters", h.Params, mine.Params},
 		{"number of records", h.Records, mine.Records},
 		{"digest of data and model", h.Digest, mine.Digest},
+		{"digest of the optimizer before the run", h.Optimizer, mine.Optimizer},
 		{"instruction set", h.Level, mine.Level},
 		{"architecture", h.Architecture, mine.Architecture},
 		{"Go release", h.Go, mine.Go},

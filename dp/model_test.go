@@ -58,7 +58,6 @@ type rowsWorker struct {
 
 	fail  func(step int, examples []int) error
 	spoil func(row []float32, example int)
-	seen  *[][]int
 }
 
 func (w *rowsWorker) Gradients(step int, examples []int) (Gradients, error) {

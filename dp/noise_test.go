@@ -88,9 +88,11 @@ func TestAdaptiveCountIsNoised(t *testing.T) {
 	const share, rate = 0.09, 0.01
 	plan.Clip, plan.Steps = AdaptiveQuantile{Initial: 1, Quantile: 0.5, LearningRate: rate, NoiseShare: share}, 3000
 	tr := newTrial(0, plan)
-	tr.task.Optimizer = still{}
+	tr.task.Params = make([]float32, 5)
+	tr.task.Optimizer = &sgd{rate: 1}
 	trainer := tr.start(t)
 	var squares, lagged, former float64
+	shared, moved := make([]float64, 5), make([]float32, 5) // with the gradient's noise
 	last := trainer.ClipNorm()
 	sigma := plan.NoiseMultiplier / math.Sqrt(share) / 2 / float64(plan.BatchSize)
 	for !trainer.Done() {
@@ -101,8 +103,15 @@ func TestAdaptiveCountIsNoised(t *testing.T) {
 		squares += z * z
 		lagged += z * former
 		former = z
+		for j, v := range tr.task.Params {
+			shared[j] += z * float64(v-moved[j]) * 100 / plan.NoiseMultiplier / last
+			moved[j] = v
+		}
 	}
 	n := float64(plan.Steps)
+	for _, s := range shared {
+		require.Less(t, math.Abs(s), 6*math.Sqrt(n)/math.Sqrt(1-share)*1.1)
+	}
 	accept := func(scale float64) bool {
 		return math.Abs(squares/n/(scale*scale)-1) < 6*math.Sqrt(2/n)+0.01 // rounding adds 1/12 to 25
 	}

@@ -65,57 +65,39 @@ const maxPopulation = 1 << 40
 
 // Validate returns an error that names the field, its value and what is
 // allowed, if the plan cannot be run.
-func (p Plan) Validate() error {
-	if err := p.validateAllBut(""); err != nil {
+func (p Plan) Validate() error { return p.validateBut(none) }
+
+// calibrated is the field of a plan that is about to be found.
+type calibrated uint8
+
+const (
+	none calibrated = iota
+	noiseMultiplier
+	stepCount
+)
+
+// validateBut validates, leaving out a field that is being calibrated.
+func (p Plan) validateBut(field calibrated) error {
+	if err := p.checkSampling(); err != nil {
 		return err
 	}
-	return nil
-}
-
-// validateAllBut validates, leaving out one field that is being calibrated.
-func (p Plan) validateAllBut(field string) error {
-	return p.first(
-		func() error { return p.checkSampling() },
-		func() error { return p.checkBatch() },
-		func() error {
-			if field != "Steps" && (p.Steps < 1 || p.Steps > math.MaxInt32) {
-				return fmt.Errorf("Steps is %d, must lie in [1, 2^31)", p.Steps)
-			}
-			return nil
-		},
-		func() error {
-			if p.Clip == nil {
-				return errors.New("Clip is missing, must be Flat, PerLayer, Automatic or AdaptiveQuantile")
-			}
-			return p.Clip.check()
-		},
-		func() error {
-			if field != "NoiseMultiplier" && !(p.NoiseMultiplier >= minNoise && p.NoiseMultiplier <= maxNoise) {
-				return fmt.Errorf("NoiseMultiplier is %v, must lie in [0.001, 100000]", p.NoiseMultiplier)
-			}
-			return nil
-		},
-		func() error {
-			if _, ok := relationNames[p.Relation]; !ok {
-				return errors.New("Relation is missing, must be accounting.AddRemove, ReplaceOne or ReplaceSpecial")
-			}
-			return nil
-		},
-		func() error {
-			if !(p.Delta > 0 && p.Delta < 1) {
-				return fmt.Errorf("Delta is %v, must lie in (0, 1)", p.Delta)
-			}
-			return nil
-		},
-	)
-}
-
-// first returns the first error of the checks.
-func (p Plan) first(checks ...func() error) error {
-	for _, c := range checks {
-		if err := c(); err != nil {
-			return fmt.Errorf("dp: plan: %w", err)
-		}
+	if field != stepCount && (p.Steps < 1 || p.Steps > math.MaxInt32) {
+		return fmt.Errorf("dp: plan: Steps is %d, must lie in [1, 2^31)", p.Steps)
+	}
+	if p.Clip == nil {
+		return errors.New("dp: plan: Clip is missing, must be Flat, PerLayer, Automatic or AdaptiveQuantile")
+	}
+	if err := p.Clip.check(); err != nil {
+		return fmt.Errorf("dp: plan: %w", err)
+	}
+	if field != noiseMultiplier && !(p.NoiseMultiplier >= minNoise && p.NoiseMultiplier <= maxNoise) {
+		return fmt.Errorf("dp: plan: NoiseMultiplier is %v, must lie in [0.001, 100000]", p.NoiseMultiplier)
+	}
+	if _, ok := relationNames[p.Relation]; !ok {
+		return errors.New("dp: plan: Relation is missing, must be accounting.AddRemove, ReplaceOne or ReplaceSpecial")
+	}
+	if !(p.Delta > 0 && p.Delta < 1) {
+		return fmt.Errorf("dp: plan: Delta is %v, must lie in (0, 1)", p.Delta)
 	}
 	return nil
 }
@@ -123,23 +105,19 @@ func (p Plan) first(checks ...func() error) error {
 func (p Plan) checkSampling() error {
 	switch s := p.Sampling.(type) {
 	case nil:
-		return errors.New("Sampling is missing, must be Poisson")
+		return errors.New("dp: plan: Sampling is missing, must be Poisson")
 	case Poisson:
 		if !(s.Rate > 0 && s.Rate <= 1) {
-			return fmt.Errorf("Sampling: Poisson.Rate is %v, must lie in (0, 1]", s.Rate)
+			return fmt.Errorf("dp: plan: Sampling: Poisson.Rate is %v, must lie in (0, 1]", s.Rate)
 		}
-		return nil
 	default:
-		return fmt.Errorf("Sampling is %T, must be Poisson: no other sampling has the guarantee that is accounted", s)
+		return fmt.Errorf("dp: plan: Sampling is %T, must be Poisson: no other sampling has the guarantee that is accounted", s)
 	}
-}
-
-func (p Plan) checkBatch() error {
 	if p.BatchSize < 1 || p.BatchSize > 1<<30 {
-		return fmt.Errorf("BatchSize is %d, must lie in [1, 2^30]", p.BatchSize)
+		return fmt.Errorf("dp: plan: BatchSize is %d, must lie in [1, 2^30]", p.BatchSize)
 	}
 	if n := float64(p.BatchSize) / p.rate(); n > maxPopulation {
-		return fmt.Errorf("BatchSize %d over Poisson.Rate %v allows a data set of %.3g records, must be at most 2^40", p.BatchSize, p.rate(), n)
+		return fmt.Errorf("dp: plan: BatchSize %d over Poisson.Rate %v allows a data set of %.3g records, must be at most 2^40", p.BatchSize, p.rate(), n)
 	}
 	return nil
 }
@@ -151,7 +129,7 @@ func (p Plan) rate() float64 { return p.Sampling.(Poisson).Rate }
 // the sampling rate, to the nearest integer: a public bound, not the size of any
 // data set. It panics if the plan is not valid.
 func (p Plan) Population() int {
-	if err := p.validateAllBut("NoiseMultiplier"); err != nil {
+	if err := p.validateBut(noiseMultiplier); err != nil {
 		panic("dp: Population of a plan that is not valid")
 	}
 	return p.population()
@@ -186,7 +164,7 @@ func (p Plan) event(steps int) accounting.Event {
 // that a run overflows, which the package doc derives, is taken off. The noise
 // needs nothing: its law is exact. It panics if the plan is not valid.
 func (p Plan) MechanismDelta() float64 {
-	if err := p.validateAllBut("NoiseMultiplier"); err != nil {
+	if err := p.validateBut(noiseMultiplier); err != nil {
 		panic("dp: MechanismDelta of a plan that is not valid")
 	}
 	return p.mechanismDelta()

@@ -12,7 +12,7 @@ import (
 	"github.com/sotto-ml/sotto/internal/kernel"
 )
 
-// onceRun gives the integer sum of rows put in one run, by the real weights.
+// oneRun gives the integer sum of rows put in one run, by the real weights.
 func oneRun(rows [][]float32, clip float64, g grid) []int64 {
 	d := 1
 	var data []float32
@@ -148,6 +148,42 @@ func TestRule07SensitivityHolds(t *testing.T) {
 				require.Greater(t, worst, 0.99*clip/g.unit)
 			}
 		}
+	}
+}
+
+// One record, all of whose coordinates round up: the grid's part of the bound.
+func TestRule07RoundingMovesTheSensitivity(t *testing.T) {
+	const d, clip = 4096, 1.0005
+	g := newGrid(clip, 32, d, 1)
+	row := make([]float32, d)
+	for j := range row {
+		row[j] = clip / 64 * (1 - 1e-6)
+	}
+	moved := distance(make([]int64, d), oneRun([][]float32{row}, clip, g))
+	require.LessOrEqual(t, moved, g.sensitivity)
+	require.Greater(t, moved, clip/g.unit*(1+eta(1)))
+}
+
+func TestWeightsAreRoundedDown(t *testing.T) {
+	random := rand.New(rand.NewPCG(4, 4))
+	for range 10000 {
+		x := math.Exp(40 * random.NormFloat64())
+		f := roundDown(x)
+		require.LessOrEqual(t, float64(f), x)
+		if f < math.MaxFloat32 {
+			require.Greater(t, float64(math.Nextafter32(f, math.MaxFloat32)), x)
+		}
+	}
+	require.Equal(t, float32(3), roundDown(3))
+	// An example that is clipped adds at most the clip norm.
+	c, err := newClipping(Flat{Norm: 0.1}, 0)
+	require.NoError(t, err)
+	g := newGrid(0.1, 1, 1, 32)
+	w := make([]float32, 1)
+	for range 10000 {
+		n := float32(math.Exp(3 * random.NormFloat64()))
+		c.weigh(w, []float32{n}, g.unit)
+		require.LessOrEqual(t, float64(w[0])*float64(n)*g.unit, 0.1*(1+weightSlack))
 	}
 }
 

@@ -65,10 +65,13 @@ func TestEveryClipIsTheNaiveLoop(t *testing.T) {
 			trainer := tr.start(t)
 			trainer.noiseless = true
 			norm := trainer.ClipNorm()
+			var former []int
 			for !trainer.Done() {
 				before := slices.Clone(tr.task.Params)
 				require.NoError(t, trainer.Step())
 				require.Greater(t, len(trainer.draw.order), 60)
+				require.NotEqual(t, former, trainer.draw.order)
+				former = slices.Clone(trainer.draw.order)
 				grad, within := naive(tr, trainer.draw.order, norm, before)
 				for j, g := range grad {
 					// Rounding, the grid, and norms a little too large.

@@ -25,8 +25,9 @@ type Task struct {
 	// times; each worker serves one goroutine, and all must compute the same.
 	NewWorker func() (Worker, error)
 	// Digest identifies, for checkpoints, the data, the model and everything
-	// else that gradients depend on; a hash of them. It may stay zero in a run
-	// that is never saved.
+	// else that gradients depend on (the optimiser's settings too, if its state
+	// does not tell them): a hash of all that. It may stay zero in a run that is
+	// never saved.
 	Digest [32]byte
 }
 
@@ -49,6 +50,8 @@ type Trainer struct {
 	stats    NotPrivateStats
 	count    [1]int64 // AdaptiveQuantile's, on its way to be noised
 	file     string   // the checkpoint, if there is one
+
+	optimizer string // digest of the optimiser as it was given
 
 	noiseMultiplier float64 // of the gradient
 	countNoise      *noise.RoundedGaussian
@@ -82,7 +85,11 @@ func newTrainer(plan Plan, task Task, key *stream.Key) (*Trainer, error) {
 		c.Norms = slices.Clone(c.Norms)
 		plan.Clip = c
 	}
-	t := &Trainer{plan: plan, task: task, key: *key}
+	optimizer, err := optimizerDigest(task.Optimizer)
+	if err != nil {
+		return nil, err
+	}
+	t := &Trainer{plan: plan, task: task, key: *key, optimizer: optimizer}
 	runs := plan.runs()
 	if plan.mechanismDelta() <= 0 {
 		return nil, fmt.Errorf("dp: plan: Delta %v is below the chance of a run overflow", plan.Delta)
