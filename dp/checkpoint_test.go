@@ -75,12 +75,11 @@ func TestRule10ResumeIsTheSameRun(t *testing.T) {
 func savedRun(t *testing.T) (path string, tr *trial) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "run")
-	tr = newTrial(400, somePlan())
-	trainer := tr.start(t)
+	trainer := newTrial(400, somePlan()).start(t)
 	require.NoError(t, trainer.Step())
 	require.NoError(t, trainer.Step())
 	require.NoError(t, trainer.Save(path))
-	return path, tr
+	return path, newTrial(400, somePlan()) // to resume with
 }
 
 // Noise must not meet other gradients than those it was drawn for.
