@@ -41,7 +41,7 @@
 //
 // Step t draws each of the records with probability q (the plan's rate,
 // rounded down), and puts each drawn record by itself into one of
-// R = ⌈BatchSize/32⌉ runs, uniformly. The model gives the norms n_i of the drawn
+// R = ⌈BatchSize/64⌉ runs, uniformly. The model gives the norms n_i of the drawn
 // records' gradients g_i, the clip rule gives weights w_i, and per coordinate
 //
 //	S = Σ_runs roundToEven(Σ_{i in run} w_i·g_i)     (inner sum in float32, outer in int64)
@@ -49,7 +49,7 @@
 //
 // γ is the grid's unit, a power of two, folded into the weights. An empty draw
 // is a step like any other. The divisor is the plan's constant. Chunks, of at
-// most 8 runs, go to as many workers as there are cores; as the outer sum is
+// most 4 runs, go to as many workers as there are cores; as the outer sum is
 // exact, neither chunks nor cores change a bit of the result.
 //
 // # Sensitivity
@@ -59,7 +59,7 @@
 // Suppose no run of ω holds K records or more. If x is drawn, in run r, then
 //
 //	|S(D') - S(D)| <= (C/γ)·(1+η) + √d·(1+2^-30),                          (1)
-//	η = (1+s)·(1+2·γ_{K+2}·K) - 1 (rounded up),  γ_k = k·2^-24/(1-k·2^-24),
+//	η = (1+s)·(1+2·G) - 1 (rounded up),  G = Σ_{m=1..K} γ_{m+2},  γ_k = k·2^-24/(1-k·2^-24),
 //	s = (1+2^-14)·(1+2^-40) - 1,
 //
 // in l2 norm, for d coordinates and clip norm C; if not, S(D') = S(D). Proof.
@@ -71,12 +71,12 @@
 // float64, before w_i is rounded down to float32. (Automatic: n/(n+Stability) <=
 // 1. PerLayer: so for each layer, with C_l, and C² = ΣC_l².)
 //
-// b. The float32 chain of k <= K terms, two roundings for each weighted product
-// and one for each addition, gives in every coordinate
-// Σ_i v_ij(1+θ_ij), |θ_ij| <= γ_{K+2} (Higham 2002, section 3.1). So it differs
-// from Σ_i v_i, in l2 norm, by at most γ_{K+2}·Σ_i|v_i| <= γ_{K+2}·K·c. That
-// holds for the chains with and without x, whatever x does to the rounding of
-// others, so they differ by at most c + 2·γ_{K+2}·K·c.
+// b. In the float32 chain of k <= K terms, term i is rounded at most twice as a
+// product and once in each of at most k-i+1 additions, so the chain is, in every
+// coordinate, Σ_i v_ij(1+θ_ij) with |θ_ij| <= γ_{k-i+3} (Higham 2002, section
+// 3.1). It differs from Σ_i v_i, in l2 norm, by at most Σ_i γ_{k-i+3}·|v_i| <=
+// G·c. That holds for the chains with and without x, whatever x does to the
+// rounding of others, so they differ by at most c + 2·G·c.
 //
 // c. Rounding to integers moves each coordinate of each by at most 1/2: √d
 // together. What a term loses to underflow is below 2^-60 of a unit, and 2^-30
@@ -85,10 +85,10 @@
 // same bound. ∎
 //
 // That the run's length enters, and not the batch's, is why there are runs:
-// over a batch of 4096 in one float32 chain, (1) would have η near 4, and such a
+// over a batch of 4096 in one float32 chain, (1) would have η near 1, and such a
 // sum can really be made to differ by more than C (Casacuberta et al. 2022,
 // "Widespread underestimation of sensitivity in differentially private
-// libraries", and a test here). With K about 90, η is 0.001.
+// libraries", and a test here). With K about 150, η is 0.0014.
 //
 // The grid: σ = NoiseMultiplier × (1), γ <= 2^-20·σ·γ and γ·√d <= 2^-10·C, so
 // rounding costs less than 0.1% of noise in any dimension (a coarser γ, still

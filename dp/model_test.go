@@ -223,7 +223,7 @@ func (tr *trial) run(t testing.TB) []float32 {
 
 func somePlan() Plan {
 	return Plan{
-		Sampling: Poisson{Rate: 0.25}, BatchSize: 100, Steps: 6, Clip: Flat{Norm: 1},
+		Sampling: Poisson{Rate: 0.625}, BatchSize: 250, Steps: 6, Clip: Flat{Norm: 1},
 		NoiseMultiplier: 1.5, Relation: accounting.AddRemove, Delta: 1e-5,
 	}
 }

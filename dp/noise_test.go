@@ -104,7 +104,7 @@ func TestAdaptiveCountIsNoised(t *testing.T) {
 		lagged += z * former
 		former = z
 		for j, v := range tr.task.Params {
-			shared[j] += z * float64(v-moved[j]) * 100 / plan.NoiseMultiplier / last
+			shared[j] += z * float64(v-moved[j]) * 250 / plan.NoiseMultiplier / last
 			moved[j] = v
 		}
 	}

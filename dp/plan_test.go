@@ -161,7 +161,7 @@ func TestPlanTravelsAsJSON(t *testing.T) {
 	require.NoError(t, err)
 	for _, swap := range [][2]string{
 		{`"delta"`, `"dleta"`}, {`"add/remove"`, `""`}, {`"flat"`, `"none"`}, {`"norm":1`, `"norm":1,"noise":0`},
-		{`"noise_multiplier":1.5`, `"noise_multiplier":0`}, {`"steps":6`, `"steps":6.5`}, {`"sample_rate":0.25,`, ``},
+		{`"noise_multiplier":1.5`, `"noise_multiplier":0`}, {`"steps":6`, `"steps":6.5`}, {`"sample_rate":0.625,`, ``},
 	} {
 		bad := strings.Replace(string(data), swap[0], swap[1], 1)
 		require.NotEqual(t, string(data), bad)

@@ -8,7 +8,7 @@ import (
 // The constants of the sensitivity proof in the package doc.
 const (
 	// runLength is the mean length of a run at the declared batch size.
-	runLength = 32
+	runLength = 64
 
 	// normSlack is how far, relatively, a norm may lie below the norm of what
 	// its example adds.
@@ -53,8 +53,11 @@ func roundings(k int) float64 {
 // to the sensitivity of the sum of runs of at most limit examples.
 func eta(limit int) float64 {
 	slack := (1+normSlack)*(1+weightSlack) - 1
-	chains := 2 * roundings(limit+2) * float64(limit) * (1 + slack)
-	return (slack + chains) * (1 + 0x1p-40)
+	chain := 0.0
+	for m := 1; m <= limit; m++ {
+		chain += roundings(m + 2)
+	}
+	return (slack + 2*chain*(1+slack)) * (1 + 0x1p-30)
 }
 
 // runs are the public sizes by which a draw is cut.

@@ -13,7 +13,7 @@ import (
 const (
 	// chunkRuns is the most runs that a chunk holds, about 256 examples: it
 	// bounds the memory of a model's activations, whatever the batch.
-	chunkRuns = 8
+	chunkRuns = 4
 	// taskBlocks is how many blocks of noise a goroutine takes at a time.
 	taskBlocks = 4
 	// aloneBlocks is how many blocks are too few to wake others for.
@@ -30,7 +30,8 @@ type crew struct {
 	next                              atomic.Int64
 	gradientPhase, updatePhase, phase func(m *member, piece int)
 	pieces                            int
-	chunk                             int // runs
+	chunk                             int     // runs
+	norm                              float64 // that grid is for
 	grid                              grid
 	noise                             *noise.RoundedGaussian
 	broken                            atomic.Bool // a parameter is not finite
@@ -141,12 +142,12 @@ func (t *Trainer) Step() error {
 	c := &t.crew
 	d := len(t.task.Params)
 	t.draw.draw(t.step)
-	err := c.place(newGrid(t.clip.norm, t.noiseMultiplier, d, t.draw.runs.limit))
-	if err != nil {
+	if err := c.place(); err != nil {
 		return fmt.Errorf("dp: step %d: %w", t.step, err)
 	}
 	c.run(len(c.members), (t.draw.runs.count+c.chunk-1)/c.chunk, c.gradientPhase)
 	counts := t.draw.tally
+	var err error
 	for i := range c.members {
 		m := &c.members[i]
 		counts.add(m.tally)
@@ -183,11 +184,13 @@ func (t *Trainer) Step() error {
 	return t.failed
 }
 
-// place makes the noise of a grid, unless it is the former step's.
-func (c *crew) place(g grid) (err error) {
-	if c.noise == nil || g != c.grid {
-		c.grid = g
-		c.noise, err = noise.NewRoundedGaussian(g.sigma)
+// place makes the grid and its noise, unless they are the former step's.
+func (c *crew) place() (err error) {
+	t := c.trainer
+	if c.noise == nil || t.clip.norm != c.norm {
+		c.norm = t.clip.norm
+		c.grid = newGrid(c.norm, t.noiseMultiplier, len(t.task.Params), t.draw.runs.limit)
+		c.noise, err = noise.NewRoundedGaussian(c.grid.sigma)
 	}
 	return err
 }
@@ -272,9 +275,7 @@ func (c *crew) update(m *member, i int) {
 	for at := 0; at < len(sum); at += len(m.grad) {
 		part := sum[at:min(at+len(m.grad), len(sum))]
 		grad := m.grad[:len(part)]
-		for j, v := range part {
-			grad[j] = float32(float64(v) * scale)
-		}
+		convert(grad, part, scale)
 		params := t.task.Params[from+at : from+at+len(part)]
 		t.task.Optimizer.Update(params, grad, from+at)
 		if !kernel.AllFinite(params) {
@@ -282,6 +283,14 @@ func (c *crew) update(m *member, i int) {
 		}
 	}
 	clear(sum)
+}
+
+// convert sets grad to the sums times scale.
+func convert(grad []float32, sums []int64, scale float64) {
+	grad = grad[:len(sums)]
+	for j, v := range sums {
+		grad[j] = float32(float64(v) * scale)
+	}
 }
 
 // adapt ends a step of AdaptiveQuantile.
