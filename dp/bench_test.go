@@ -40,7 +40,7 @@ func BenchmarkStep(b *testing.B) {
 			b.Run(fmt.Sprintf("d=%d/batch=%d", d, batch), func(b *testing.B) {
 				plan := somePlan()
 				plan.Sampling, plan.BatchSize, plan.Steps = Poisson{Rate: float64(batch) / 60000}, batch, 1<<30
-				plan.NoiseMultiplier = 50
+				plan.NoiseMultiplier = 1
 				trainer, err := NewTrainer(plan, Task{
 					Params: make([]float32, d), Records: 60000, Optimizer: still{},
 					NewWorker: func() (Worker, error) { return &idle{}, nil },

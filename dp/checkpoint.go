@@ -158,6 +158,9 @@ func decodeCheckpoint(data []byte) (*checkpoint, error) {
 		return nil, fmt.Errorf("checkpoint's header: %w", err)
 	}
 	h := &c.header
+	if err := h.Plan.Validate(); err != nil {
+		return nil, fmt.Errorf("checkpoint's header: %w", err)
+	}
 	if h.Params < 0 || len(c.params)%4 != 0 || len(c.params)/4 != h.Params {
 		return nil, fmt.Errorf("checkpoint's params are %d bytes, its header says %d float32", len(c.params), h.Params)
 	}
@@ -270,6 +273,9 @@ func (t *Trainer) wipe() {
 	t.noiseKey.Erase()
 	t.draw.erase()
 	for i := range t.crew.members {
-		clear(t.crew.members[i].sum)
+		m := &t.crew.members[i]
+		clear(m.sum)
+		clear(m.norms[:cap(m.norms)])
+		clear(m.weights[:cap(m.weights)])
 	}
 }

@@ -183,6 +183,7 @@ func TestResumeRefusesDamage(t *testing.T) {
 	refuse(rewrite(t, data, func(h []byte) []byte { return bytes.Replace(h, []byte(`"step":2`), []byte(`"step":7`), 1) }))
 	refuse(rewrite(t, data, func(h []byte) []byte { return bytes.Replace(h, []byte(`"step":2`), []byte(`"step":-1`), 1) }))
 	refuse(rewrite(t, data, func(h []byte) []byte { return bytes.Replace(h, []byte(`"step":2`), []byte(`"stop":2`), 1) }))
+	refuse(rewrite(t, data, func([]byte) []byte { return []byte("{}") }))
 	// NaN parameters, well formed.
 	at := len(checkpointMagic) + 32
 	at += 8 + int(binary.LittleEndian.Uint64(data[at:])) + 8

@@ -66,23 +66,6 @@ func ExampleCalibrateNoise() {
 	// {"norm":1,"stability":0.01} <nil>
 }
 
-// regression is a worker for any model whose gradients come as rows: here a
-// line through points.
-type regression struct {
-	x, y   []float64
-	params []float32
-	rows   []float32
-}
-
-func (r *regression) Gradients(_ int, examples []int) (dp.Gradients, error) {
-	r.rows = r.rows[:0]
-	for _, i := range examples {
-		residual := float64(r.params[0])*r.x[i] + float64(r.params[1]) - r.y[i]
-		r.rows = append(r.rows, float32(residual*r.x[i]), float32(residual))
-	}
-	return dp.NewMatrix(r.rows, 2), nil
-}
-
 // descent is plain gradient descent.
 type descent struct{ rate float32 }
 
@@ -115,12 +98,24 @@ func ExampleTrainer() {
 		fmt.Println(err)
 		return
 	}
+	// The model's gradients come as rows: here of a line through points.
 	params := make([]float32, 2)
+	newWorker := func() (dp.Worker, error) {
+		var rows []float32
+		return dp.WorkerFunc(func(_ int, examples []int) (dp.Gradients, error) {
+			rows = rows[:0]
+			for _, i := range examples {
+				residual := float64(params[0])*x[i] + float64(params[1]) - y[i]
+				rows = append(rows, float32(residual*x[i]), float32(residual))
+			}
+			return dp.NewMatrix(rows, 2), nil
+		}), nil
+	}
 	trainer, err := dp.NewTrainer(plan, dp.Task{
 		Params:    params,
 		Records:   len(x),
 		Optimizer: descent{rate: 0.5},
-		NewWorker: func() (dp.Worker, error) { return &regression{x: x, y: y, params: params}, nil },
+		NewWorker: newWorker,
 		Digest:    sha256.Sum256([]byte("the line y = 2x - 1, seeds 1 and 2")),
 	})
 	if err != nil {

@@ -55,6 +55,12 @@ type Worker interface {
 	Gradients(step int, examples []int) (Gradients, error)
 }
 
+// WorkerFunc is a function that serves as a Worker.
+type WorkerFunc func(step int, examples []int) (Gradients, error)
+
+// Gradients calls f.
+func (f WorkerFunc) Gradients(step int, examples []int) (Gradients, error) { return f(step, examples) }
+
 // Optimizer turns private gradients into updates of the parameters. It works on
 // blocks, so that no second vector as long as the parameters is needed. nn's
 // Optimizer satisfies it.

@@ -49,12 +49,39 @@ func (g Guarantee) MarshalJSON() ([]byte, error) {
 	if err := g.Plan.Validate(); err != nil {
 		return nil, err
 	}
-	return json.Marshal(struct {
-		Epsilon      float64 `json:"epsilon"`
-		Delta        float64 `json:"delta"`
-		Relation     string  `json:"relation"`
-		Steps        int     `json:"steps"`
-		NotAccounted string  `json:"not_accounted"`
-		Plan         Plan    `json:"plan"`
-	}{g.Epsilon, g.Delta, relationNames[g.Relation], g.Steps, NotAccounted, g.Plan})
+	return json.Marshal(wireGuarantee{g.Epsilon, g.Delta, relationNames[g.Relation], g.Steps, NotAccounted, g.Plan})
+}
+
+// wireGuarantee is a Guarantee in JSON.
+type wireGuarantee struct {
+	Epsilon      float64 `json:"epsilon"`
+	Delta        float64 `json:"delta"`
+	Relation     string  `json:"relation"`
+	Steps        int     `json:"steps"`
+	NotAccounted string  `json:"not_accounted"`
+	Plan         Plan    `json:"plan"`
+}
+
+// UnmarshalJSON reads a guarantee that MarshalJSON wrote. It refuses one that
+// says other than its plan, but does not compute ε again: [Plan.Spent] does.
+func (g *Guarantee) UnmarshalJSON(data []byte) error {
+	var w wireGuarantee
+	if err := strict(data, &w); err != nil {
+		return fmt.Errorf("dp: guarantee: %w", err)
+	}
+	if err := w.Plan.Validate(); err != nil {
+		return fmt.Errorf("dp: guarantee: %w", err)
+	}
+	switch {
+	case !(w.Epsilon >= 0):
+		return fmt.Errorf("dp: guarantee: epsilon is %v, must not be negative", w.Epsilon)
+	case w.Delta != w.Plan.Delta:
+		return fmt.Errorf("dp: guarantee: delta is %v, its plan's is %v", w.Delta, w.Plan.Delta)
+	case w.Relation != relationNames[w.Plan.Relation]:
+		return fmt.Errorf("dp: guarantee: relation is %q, its plan's is %q", w.Relation, relationNames[w.Plan.Relation])
+	case w.Steps < 0 || w.Steps > w.Plan.Steps:
+		return fmt.Errorf("dp: guarantee: steps is %d, must lie in [0, %d]", w.Steps, w.Plan.Steps)
+	}
+	*g = Guarantee{Epsilon: w.Epsilon, Delta: w.Delta, Relation: w.Plan.Relation, Steps: w.Steps, Plan: w.Plan}
+	return nil
 }

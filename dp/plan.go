@@ -228,7 +228,7 @@ func (p Plan) String() string {
 	if !ok {
 		relation = "no relation"
 	}
-	fmt.Fprintf(&s, ", batch size %d, %d steps, clip %+v, noise multiplier %.6g, δ = %g (%s)",
-		p.BatchSize, p.Steps, p.Clip, p.NoiseMultiplier, p.Delta, relation)
+	fmt.Fprintf(&s, ", batch size %d, %d steps, clip %T%+v, noise multiplier %.6g, δ = %g (%s)",
+		p.BatchSize, p.Steps, p.Clip, p.Clip, p.NoiseMultiplier, p.Delta, relation)
 	return s.String()
 }

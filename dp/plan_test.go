@@ -172,6 +172,31 @@ func TestPlanTravelsAsJSON(t *testing.T) {
 	}
 }
 
+func TestGuaranteeTravelsAsJSON(t *testing.T) {
+	for _, p := range everyClip() {
+		g, err := p.Spent(4)
+		require.NoError(t, err)
+		data, err := json.Marshal(g)
+		require.NoError(t, err)
+		var back Guarantee
+		require.NoError(t, json.Unmarshal(data, &back))
+		require.Equal(t, g, back)
+		for _, swap := range [][2]string{
+			{`"delta":0.00001,`, `"delta":0.00002,`}, {`"relation":"add/remove",`, `"relation":"replace-one",`},
+			{`"steps":4`, `"steps":7`}, {`"epsilon":`, `"epsilon":-`}, {`"plan":`, `"plane":`}, {`"noise_multiplier":1.5`, `"noise_multiplier":0`},
+		} {
+			bad := strings.Replace(string(data), swap[0], swap[1], 1)
+			if swap[0] == `"delta":0.00001,` && bad == string(data) {
+				bad = strings.Replace(string(data), `"delta":1e-05,`, `"delta":2e-05,`, 1)
+			}
+			require.NotEqual(t, string(data), bad, swap[0])
+			var q Guarantee
+			require.Error(t, json.Unmarshal([]byte(bad), &q), bad)
+			require.Zero(t, q)
+		}
+	}
+}
+
 func FuzzPlanJSON(f *testing.F) {
 	for _, p := range everyClip() {
 		data, err := json.Marshal(p)

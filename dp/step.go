@@ -16,8 +16,6 @@ const (
 	chunkRuns = 4
 	// taskBlocks is how many blocks of noise a goroutine takes at a time.
 	taskBlocks = 4
-	// aloneBlocks is how many blocks are too few to wake others for.
-	aloneBlocks = 8
 )
 
 // crew are the goroutines of a step. They are started for each phase and share
@@ -167,11 +165,7 @@ func (t *Trainer) Step() error {
 
 	t.task.Optimizer.Begin(d)
 	blocks := c.blocks()
-	hands := len(c.members)
-	if blocks <= aloneBlocks {
-		hands = 1
-	}
-	c.run(hands, (blocks+taskBlocks-1)/taskBlocks, c.updatePhase)
+	c.run(len(c.members), (blocks+taskBlocks-1)/taskBlocks, c.updatePhase)
 	for i := range c.members {
 		c.members[i].used = false
 	}

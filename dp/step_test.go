@@ -308,6 +308,24 @@ func TestDivergenceNamesTheStep(t *testing.T) {
 	require.Error(t, trainer.Save(t.TempDir()+"/run"))
 }
 
+// What the trainer keeps is one vector of 8 bytes a parameter for each worker.
+func TestMemory(t *testing.T) {
+	const d = 1 << 21
+	plan := somePlan()
+	tr := newTrial(400, plan)
+	tr.task.Params, tr.task.Optimizer = make([]float32, d), still{}
+	tr.task.NewWorker = func() (Worker, error) { return &idle{}, nil }
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	trainer := tr.start(t)
+	for !trainer.Done() {
+		require.NoError(t, trainer.Step())
+	}
+	runtime.ReadMemStats(&after)
+	workers := uint64(len(trainer.crew.members))
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, workers*(8*d+1<<20)+1<<20)
+}
+
 func TestStepAllocatesNothing(t *testing.T) {
 	for name, plan := range everyClip() {
 		if name == "layers" || name == "total" {
