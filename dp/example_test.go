@@ -62,7 +62,7 @@ func ExampleCalibrateNoise() {
 	text, err := json.Marshal(plan.Clip)
 	fmt.Println(string(text), err)
 	// Output:
-	// noise multiplier 0.7, ε within 3: true
+	// noise multiplier 0.6, ε within 3: true
 	// {"norm":1,"stability":0.01} <nil>
 }
 

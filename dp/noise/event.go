@@ -1,0 +1,18 @@
+package noise
+
+import (
+	"math"
+
+	"github.com/sotto-ml/sotto/dp/accounting"
+)
+
+// Event is what adding the noise to an integer vector costs, if one record can
+// move the vector by sensitivity in l2 norm: that of the continuous Gaussian
+// mechanism, of which adding it is a post-processing. It panics if sensitivity
+// is not positive and finite.
+func (g *RoundedGaussian) Event(sensitivity float64) accounting.Event {
+	if !(sensitivity > 0) || math.IsInf(sensitivity, 0) {
+		panic("noise: sensitivity must be positive and finite")
+	}
+	return accounting.Gaussian{NoiseMultiplier: math.Nextafter(g.Sigma()/sensitivity, 0)}
+}
