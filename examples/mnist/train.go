@@ -1,0 +1,202 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/sotto-ml/sotto/dp"
+	"github.com/sotto-ml/sotto/dp/accounting"
+	"github.com/sotto-ml/sotto/internal/mnist"
+	"github.com/sotto-ml/sotto/internal/report"
+	"github.com/sotto-ml/sotto/nn"
+	"github.com/sotto-ml/sotto/nn/scattering"
+)
+
+// recipe is a model with what it is best trained by. The figures were tuned on
+// MNIST itself, which no guarantee covers.
+type recipe struct {
+	scatter   bool
+	layers    []nn.Layer
+	epochs    float64
+	batch     int
+	clip, lr  float64
+	normalise int // groups of the parameter-free group norm over features
+}
+
+var recipes = map[string]recipe{
+	"linear": {layers: []nn.Layer{nn.Flatten{}, nn.Linear{Out: 10}}, epochs: 20, batch: 2048, clip: 0.5, lr: 1},
+	"mlp":    {layers: []nn.Layer{nn.Flatten{}, nn.Linear{Out: 128}, nn.Tanh{}, nn.Linear{Out: 10}}, epochs: 30, batch: 2048, clip: 0.5, lr: 1},
+	"cnn": {layers: []nn.Layer{
+		nn.Conv2D{Out: 16, Kernel: 8, Stride: 2, Padding: 3}, nn.Tanh{}, nn.MaxPool{Kernel: 2, Stride: 1},
+		nn.Conv2D{Out: 32, Kernel: 4, Stride: 2}, nn.Tanh{}, nn.MaxPool{Kernel: 2, Stride: 1},
+		nn.Flatten{}, nn.Linear{Out: 32}, nn.Tanh{}, nn.Linear{Out: 10},
+	}, epochs: 40, batch: 2048, clip: 0.1, lr: 4},
+	"scatter": {scatter: true, layers: []nn.Layer{nn.Linear{Out: 10}}, epochs: 40, batch: 4096, clip: 0.1, lr: 8, normalise: 27},
+}
+
+// dataset is both halves as rows for the model, with what identifies them.
+type dataset struct {
+	shape                   nn.Shape
+	train, test             [][]float32
+	trainLabels, testLabels nn.Targets
+	digest                  [32]byte
+}
+
+// prepare makes the model's inputs. Each row depends on its own image alone, so
+// no statistic of the data is used.
+func prepare(r recipe, train, test *mnist.Set, bar *report.Progress) (*dataset, error) {
+	d := &dataset{shape: nn.Shape{1, mnist.Side, mnist.Side}, train: train.Rows(), test: test.Rows()}
+	h := sha256.New()
+	for i, img := range train.Images {
+		h.Write(img)
+		h.Write([]byte{byte(train.Labels[i])})
+	}
+	copy(d.digest[:], h.Sum(nil))
+	var err error
+	if d.trainLabels, err = nn.Labels(train.Labels, mnist.Classes); err != nil {
+		return nil, err
+	}
+	if d.testLabels, err = nn.Labels(test.Labels, mnist.Classes); err != nil {
+		return nil, err
+	}
+	if !r.scatter {
+		return d, nil
+	}
+	t, err := scattering.New(mnist.Side, mnist.Side, scattering.Options{J: 2})
+	if err != nil {
+		return nil, err
+	}
+	channels, height, width := t.OutputShape()
+	norm, err := nn.New(nn.Shape{channels, height, width}, nn.GroupNorm{Groups: r.normalise, NoAffine: true}, nn.Flatten{})
+	if err != nil {
+		return nil, err
+	}
+	done := 0
+	features := func(rows [][]float32) [][]float32 {
+		out := make([][]float32, 0, len(rows))
+		for len(rows) > 0 {
+			n := min(1000, len(rows))
+			out = append(out, nn.Predict(norm, t.Batch(nil, rows[:n]))...)
+			rows = rows[n:]
+			done += n
+			bar.Update(done, "")
+		}
+		return out
+	}
+	d.train, d.test, d.shape = features(d.train), features(d.test), nn.Shape{t.Len()}
+	return d, nil
+}
+
+// plan is the run with the least noise that the budget allows.
+func (s settings) plan(records int) (dp.Plan, error) {
+	steps := s.steps
+	if steps == 0 {
+		steps = max(1, int(math.Round(s.epochs*float64(records)/float64(s.batch))))
+	}
+	return dp.CalibrateNoise(dp.Plan{
+		Sampling:  dp.Poisson{Rate: float64(s.batch) / float64(records)},
+		BatchSize: s.batch,
+		Steps:     steps,
+		Clip:      dp.Flat{Norm: s.clip},
+		Relation:  accounting.AddRemove,
+		Delta:     s.delta,
+	}, s.epsilon)
+}
+
+// outcome is one finished run.
+type outcome struct {
+	model                    *nn.Model
+	accuracy                 float64
+	spent                    dp.Guarantee
+	at, accuracies, epsilons []float64
+}
+
+// saveEvery is how many steps lie between checkpoints.
+const saveEvery = 20
+
+func (s settings) train(plan dp.Plan, d *dataset, stage string, out io.Writer) (*outcome, error) {
+	model, err := nn.New(d.shape, s.layers...)
+	if err != nil {
+		return nil, err
+	}
+	model.Init(nn.XavierUniform, s.seed)
+	if s.scatter {
+		model.Init(nn.Zero, s.seed)
+	}
+	optimizer, err := nn.NewOptimizer(nn.SGD{LearningRate: s.lr, Momentum: 0.9})
+	if err != nil {
+		return nil, err
+	}
+	id := sha256.New()
+	id.Write(d.digest[:])
+	id.Write([]byte(s.model))
+	_ = binary.Write(id, binary.LittleEndian, s.seed)
+	task := dp.Task{Params: model.Params(), Records: len(d.train), Optimizer: optimizer, Digest: [32]byte(id.Sum(nil)),
+		NewWorker: func() (dp.Worker, error) {
+			pass := nn.NewPass(model, nn.SoftmaxCrossEntropy{})
+			var rows [][]float32
+			var targets nn.Targets
+			return dp.WorkerFunc(func(_ int, examples []int) (dp.Gradients, error) {
+				rows = rows[:0]
+				for _, i := range examples {
+					rows = append(rows, d.train[i])
+				}
+				targets = d.trainLabels.Pick(targets, examples)
+				return pass.Backward(rows, targets, examples), nil
+			}), nil
+		}}
+	var trainer *dp.Trainer
+	if s.resume {
+		trainer, err = dp.Resume(s.checkpoint, plan, task)
+	} else {
+		trainer, err = dp.NewTrainer(plan, task)
+	}
+	if err != nil {
+		return nil, err
+	}
+	o := &outcome{model: model}
+	bar := report.NewProgress(out, stage, plan.Steps)
+	every := max(1, plan.Steps/20)
+	facts := ""
+	for !trainer.Done() {
+		if err := trainer.Step(); err != nil {
+			return nil, err
+		}
+		n := trainer.Steps()
+		if n%every == 0 || trainer.Done() {
+			if o.spent, err = trainer.Spent(); err != nil {
+				return nil, err
+			}
+			o.accuracy = nn.Accuracy(model, d.test, d.testLabels)
+			o.at = append(o.at, float64(n))
+			o.accuracies = append(o.accuracies, 100*o.accuracy)
+			o.epsilons = append(o.epsilons, o.spent.Epsilon)
+			facts = fmt.Sprintf("ε %.3f  accuracy %.2f%%", o.spent.Epsilon, 100*o.accuracy)
+		}
+		if s.checkpoint != "" && n%saveEvery == 0 && !trainer.Done() {
+			if err := trainer.Save(s.checkpoint); err != nil {
+				return nil, err
+			}
+		}
+		bar.Update(n, facts)
+	}
+	bar.Done(facts)
+	return o, trainer.Erase()
+}
+
+// write saves the model with its guarantee in the metadata.
+func (s settings) write(o *outcome) error {
+	guarantee, err := json.Marshal(o.spent)
+	if err != nil {
+		return err
+	}
+	metadata := map[string]string{"sotto.guarantee": string(guarantee)}
+	if s.scatter {
+		metadata["sotto.features"] = fmt.Sprintf("scattering J=2 L=8 order 2, group norm without parameters in %d groups", s.normalise)
+	}
+	return o.model.Save(s.save, metadata)
+}
