@@ -106,7 +106,7 @@ func compose(list []part, d direction, tail float64, above bool) composed {
 	}
 	spread := math.Sqrt(variance)
 	z := math.Sqrt(2*math.Log(1/tail)) + 1
-	h := min(spread*z/(1<<14), least/8)
+	h := min(spread*z/(1<<12), least/6)
 	for try := 0; ; try++ {
 		if c, again := composeAt(list, d, h, each, mean, spread, tail, above); !again {
 			return c
