@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"dp/noise":            {"internal/kernel", "internal/stream", "dp/accounting"},
 	"dp":                  {"internal/kernel", "internal/stream", "internal/atomicfile", "dp/accounting", "dp/noise"},
 	"nn":                  {"internal/kernel", "internal/stream", "internal/atomicfile"},
+	"nn/whitening":        {"internal/kernel"},
 	"examples":            {"*"},
 	"benchmarks":          {"*"},
 }
@@ -43,6 +44,7 @@ var external = map[string][]string{
 	"dp/noise":        {"golang.org/x/sys", "gonum.org/v1/gonum"},
 	"dp":              {"golang.org/x/sys", "gonum.org/v1/gonum"},
 	"nn":              {"golang.org/x/sys"},
+	"nn/whitening":    {"golang.org/x/sys", "gonum.org/v1/gonum"},
 	"internal/report": {"*"},
 }
 
