@@ -192,7 +192,7 @@ func run(args []string, out io.Writer) error {
 	res.Seconds = time.Since(start).Seconds()
 
 	if s.save != "" {
-		if err := s.write(last); err != nil {
+		if err := s.write(last, set); err != nil {
 			return err
 		}
 	}

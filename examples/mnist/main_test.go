@@ -9,7 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sotto-ml/sotto/internal/mnist"
 	"github.com/sotto-ml/sotto/nn"
+	"github.com/sotto-ml/sotto/nn/scattering"
 )
 
 func TestBadFlagsAreNamed(t *testing.T) {
@@ -52,5 +54,43 @@ func TestRun(t *testing.T) {
 		require.NotEmpty(t, loaded.Params())
 		require.Contains(t, metadata["sotto.guarantee"], "add/remove")
 		require.NoFileExists(t, file("c"), "the checkpoint is erased")
+		if model == "scatter" {
+			require.InDelta(t, res.Accuracy, savedAccuracy(t, loaded), 2e-3, "the saved model takes scattering coefficients")
+		}
+	}
+}
+
+func savedAccuracy(t *testing.T, m *nn.Model) float64 {
+	t.Helper()
+	dir, err := mnist.Locate("")
+	require.NoError(t, err)
+	_, test, err := mnist.Load(dir)
+	require.NoError(t, err)
+	tr, err := scattering.New(mnist.Side, mnist.Side, scattering.Options{J: 2})
+	require.NoError(t, err)
+	labels, err := nn.Labels(test.Labels, mnist.Classes)
+	require.NoError(t, err)
+	return nn.Accuracy(m, tr.Batch(nil, test.Rows()), labels)
+}
+
+// TestDrawings holds the drawings to what they stand in for: ink between 0 and
+// 1 in a box of 20 pixels or hardly more, its centre of mass in the middle.
+func TestDrawings(t *testing.T) {
+	images := strokes(500, 3)
+	require.Equal(t, images[123:125], strokes(200, 3)[123:125], "a drawing is its seed's and number's alone")
+	require.NotEqual(t, images[0], strokes(1, 4)[0])
+	const half = float64(mnist.Side-1) / 2
+	for i, img := range images {
+		var mass, x, y float64
+		for p, v := range img {
+			require.True(t, v >= 0 && v <= 1)
+			mass += float64(v)
+			x += float64(v) * (float64(p%mnist.Side) - half)
+			y += float64(v) * (float64(p/mnist.Side) - half)
+		}
+		require.Greater(t, mass, 15.0, "drawing %d", i)
+		require.Less(t, mass, 350.0, "drawing %d", i)
+		require.InDelta(t, 0, x/mass, 1, "drawing %d", i)
+		require.InDelta(t, 0, y/mass, 1, "drawing %d", i)
 	}
 }

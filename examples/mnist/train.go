@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/sotto-ml/sotto/dp"
 	"github.com/sotto-ml/sotto/dp/accounting"
@@ -14,6 +15,7 @@ import (
 	"github.com/sotto-ml/sotto/internal/report"
 	"github.com/sotto-ml/sotto/nn"
 	"github.com/sotto-ml/sotto/nn/scattering"
+	"github.com/sotto-ml/sotto/nn/whitening"
 )
 
 // recipe is a model with what it is best trained by. The figures were tuned on
@@ -27,6 +29,15 @@ type recipe struct {
 	normalise int // groups of the parameter-free group norm over features
 }
 
+// whiteningOptions and the drawings make the features' coordinates; all of it is
+// public.
+var whiteningOptions = whitening.Options{Components: 500, Ridge: 3, Seed: 1}
+
+const (
+	drawings     = 10000
+	drawingsSeed = 1
+)
+
 var recipes = map[string]recipe{
 	"linear": {layers: []nn.Layer{nn.Flatten{}, nn.Linear{Out: 10}}, epochs: 20, batch: 2048, clip: 0.5, lr: 1},
 	"mlp":    {layers: []nn.Layer{nn.Flatten{}, nn.Linear{Out: 128}, nn.Tanh{}, nn.Linear{Out: 10}}, epochs: 30, batch: 2048, clip: 0.5, lr: 1},
@@ -35,7 +46,7 @@ var recipes = map[string]recipe{
 		nn.Conv2D{Out: 32, Kernel: 4, Stride: 2}, nn.Tanh{}, nn.MaxPool{Kernel: 2, Stride: 1},
 		nn.Flatten{}, nn.Linear{Out: 32}, nn.Tanh{}, nn.Linear{Out: 10},
 	}, epochs: 40, batch: 2048, clip: 0.1, lr: 4},
-	"scatter": {scatter: true, layers: []nn.Layer{nn.Linear{Out: 10}}, epochs: 40, batch: 4096, clip: 0.1, lr: 8, normalise: 27},
+	"scatter": {scatter: true, layers: []nn.Layer{nn.Linear{Out: 10}}, epochs: 40, batch: 4096, clip: 0.1, lr: 12, normalise: 9},
 }
 
 // dataset is both halves as rows for the model, with what identifies them.
@@ -44,6 +55,50 @@ type dataset struct {
 	train, test             [][]float32
 	trainLabels, testLabels nn.Targets
 	digest                  [32]byte
+	features                *features // nil where the model sees the image
+}
+
+// features are those of an image: its scattering coefficients, normalised, in
+// the coordinates that drawings spread evenly. They use no statistic of MNIST.
+type features struct {
+	scattering *scattering.Transform
+	normalise  []nn.Layer
+	norm       *nn.Model
+	whitening  *whitening.Whitening
+}
+
+func newFeatures(groups int) (*features, error) {
+	t, err := scattering.New(mnist.Side, mnist.Side, scattering.Options{J: 2})
+	if err != nil {
+		return nil, err
+	}
+	f := &features{scattering: t, normalise: []nn.Layer{nn.GroupNorm{Groups: groups, NoAffine: true}, nn.Flatten{}}}
+	if f.norm, err = nn.New(f.shape(), f.normalise...); err != nil {
+		return nil, err
+	}
+	f.whitening, err = whitening.New(f.normalised(strokes(drawings, drawingsSeed)), whiteningOptions)
+	return f, err
+}
+
+// shape is that of the scattering coefficients.
+func (f *features) shape() nn.Shape {
+	channels, height, width := f.scattering.OutputShape()
+	return nn.Shape{channels, height, width}
+}
+
+func (f *features) normalised(images [][]float32) [][]float32 {
+	return nn.Predict(f.norm, f.scattering.Batch(nil, images))
+}
+
+// fold returns the trained linear model as one over scattering coefficients, so
+// that it can be used without the drawings.
+func (f *features) fold(m *nn.Model) (*nn.Model, error) {
+	out, err := nn.New(f.shape(), append(slices.Clone(f.normalise), nn.Linear{Out: mnist.Classes})...)
+	if err != nil {
+		return nil, err
+	}
+	f.whitening.Fold(out.Params(), m.Params(), mnist.Classes)
+	return out, nil
 }
 
 // prepare makes the model's inputs. Each row depends on its own image alone, so
@@ -66,28 +121,20 @@ func prepare(r recipe, train, test *mnist.Set, bar *report.Progress) (*dataset, 
 	if !r.scatter {
 		return d, nil
 	}
-	t, err := scattering.New(mnist.Side, mnist.Side, scattering.Options{J: 2})
-	if err != nil {
-		return nil, err
-	}
-	channels, height, width := t.OutputShape()
-	norm, err := nn.New(nn.Shape{channels, height, width}, nn.GroupNorm{Groups: r.normalise, NoAffine: true}, nn.Flatten{})
-	if err != nil {
+	if d.features, err = newFeatures(r.normalise); err != nil {
 		return nil, err
 	}
 	done := 0
-	features := func(rows [][]float32) [][]float32 {
+	coordinates := func(rows [][]float32) [][]float32 {
 		out := make([][]float32, 0, len(rows))
-		for len(rows) > 0 {
-			n := min(1000, len(rows))
-			out = append(out, nn.Predict(norm, t.Batch(nil, rows[:n]))...)
-			rows = rows[n:]
-			done += n
+		for chunk := range slices.Chunk(rows, 1000) {
+			out = append(out, d.features.whitening.Apply(nil, d.features.normalised(chunk))...)
+			done += len(chunk)
 			bar.Update(done, "")
 		}
 		return out
 	}
-	d.train, d.test, d.shape = features(d.train), features(d.test), nn.Shape{t.Len()}
+	d.train, d.test, d.shape = coordinates(d.train), coordinates(d.test), nn.Shape{whiteningOptions.Components}
 	return d, nil
 }
 
@@ -189,14 +236,18 @@ func (s settings) train(plan dp.Plan, d *dataset, stage string, out io.Writer) (
 }
 
 // write saves the model with its guarantee in the metadata.
-func (s settings) write(o *outcome) error {
+func (s settings) write(o *outcome, d *dataset) error {
 	guarantee, err := json.Marshal(o.spent)
 	if err != nil {
 		return err
 	}
 	metadata := map[string]string{"sotto.guarantee": string(guarantee)}
+	model := o.model
 	if s.scatter {
-		metadata["sotto.features"] = fmt.Sprintf("scattering J=2 L=8 order 2, group norm without parameters in %d groups", s.normalise)
+		if model, err = d.features.fold(model); err != nil {
+			return err
+		}
+		metadata["sotto.features"] = "scattering J=2 L=8 order 2"
 	}
-	return o.model.Save(s.save, metadata)
+	return model.Save(s.save, metadata)
 }
