@@ -203,8 +203,8 @@ func run(args []string, out io.Writer) error {
 	}
 	if s.plot != "" {
 		err := report.Plot(s.plot,
-			report.Panel{Title: "Test accuracy", X: "step", Y: "accuracy (%)", Curves: []report.Curve{{Name: s.model, X: last.at, Y: last.accuracies}}},
-			report.Panel{Title: fmt.Sprintf("Privacy spent, δ = %g", s.delta), X: "step", Y: "ε (add/remove)", Curves: []report.Curve{{Name: "ε", X: last.at, Y: last.epsilons}}})
+			report.Panel{Title: "Test accuracy", X: "step", Y: "accuracy (%)", Curves: []report.Curve{{Name: s.model, X: last.Steps, Y: last.Accuracies}}},
+			report.Panel{Title: fmt.Sprintf("Privacy spent, δ = %g", s.delta), X: "step", Y: "ε (add/remove)", Curves: []report.Curve{{Name: "ε", X: last.Steps, Y: last.Epsilons}}})
 		if err != nil {
 			return err
 		}

@@ -1,15 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-ml/sotto/internal/mnist"
+	"github.com/sotto-ml/sotto/internal/report"
 	"github.com/sotto-ml/sotto/nn"
 	"github.com/sotto-ml/sotto/nn/scattering"
 )
@@ -58,6 +62,68 @@ func TestRun(t *testing.T) {
 			require.InDelta(t, res.Accuracy, savedAccuracy(t, loaded), 2e-3, "the saved model takes scattering coefficients")
 		}
 	}
+}
+
+// TestMain lets the test's binary be the program, so that a test can kill it.
+func TestMain(m *testing.M) {
+	if os.Getenv("MNIST_TEST_IS_PROGRAM") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// TestKilledRunGoesOn kills a run behind its first checkpoint and resumes it
+// twice from there: both must end with the same bits and the whole curve.
+func TestKilledRunGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	args := func(name string, more ...string) []string {
+		return append([]string{"-model", "linear", "-batch", "256", "-steps", "1000", "-save", file(name + ".safetensors"),
+			"-checkpoint", file(name), "-plot", file(name + ".svg")}, more...)
+	}
+	program := exec.Command(os.Args[0], args("killed")...)
+	program.Env = append(os.Environ(), "MNIST_TEST_IS_PROGRAM=1")
+	require.NoError(t, program.Start())
+	require.Eventually(t, func() bool {
+		raw, err := os.ReadFile(file("killed.curve"))
+		_, noCheckpoint := os.Stat(file("killed"))
+		return err == nil && noCheckpoint == nil && bytes.Contains(raw, []byte("50")) // the curve's first point
+	}, time.Minute, time.Millisecond)
+	require.NoError(t, program.Process.Kill())
+	require.Error(t, program.Wait())
+	require.NoFileExists(t, file("killed.safetensors"))
+	for _, name := range []string{"one", "two"} {
+		for _, suffix := range []string{"", ".curve"} {
+			raw, err := os.ReadFile(file("killed" + suffix))
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(file(name+suffix), raw, 0o600))
+		}
+		// Another model or plan is refused, and the checkpoint stays.
+		require.ErrorContains(t, run(args(name, "-resume", "-lr", "0.5"), io.Discard), "optimizer")
+		require.ErrorContains(t, run(args(name, "-resume", "-epsilon", "2"), io.Discard), "plan")
+		require.ErrorContains(t, run(args(name, "-resume", "-seed", "2"), io.Discard), "digest")
+		require.NoError(t, run(args(name, "-resume"), io.Discard))
+		require.NoFileExists(t, file(name))
+		require.NoFileExists(t, file(name+".curve"))
+	}
+	one, err := os.ReadFile(file("one.safetensors"))
+	require.NoError(t, err)
+	two, err := os.ReadFile(file("two.safetensors"))
+	require.NoError(t, err)
+	require.Equal(t, one, two)
+	drawnOne, err := os.ReadFile(file("one.svg"))
+	require.NoError(t, err)
+	drawnTwo, err := os.ReadFile(file("two.svg"))
+	require.NoError(t, err)
+	require.Equal(t, drawnOne, drawnTwo)
+	var c curve
+	c.Steps = []float64{50, 100, 150}
+	c.Accuracies, c.Epsilons = []float64{1, 2, 3}, []float64{.1, .2, .3}
+	require.NoError(t, report.JSON(file("c.curve"), c))
+	kept, err := settings{checkpoint: file("c")}.resumeCurve(100)
+	require.NoError(t, err)
+	require.Equal(t, curve{c.Steps[:2], c.Accuracies[:2], c.Epsilons[:2]}, kept, "points behind the checkpoint are drawn again")
 }
 
 func savedAccuracy(t *testing.T, m *nn.Model) float64 {

@@ -4,9 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
+	"os"
 	"slices"
 
 	"github.com/sotto-ml/sotto/dp"
@@ -156,10 +159,35 @@ func (s settings) plan(records int) (dp.Plan, error) {
 
 // outcome is one finished run.
 type outcome struct {
-	model                    *nn.Model
-	accuracy                 float64
-	spent                    dp.Guarantee
-	at, accuracies, epsilons []float64
+	model    *nn.Model
+	accuracy float64
+	spent    dp.Guarantee
+	curve
+}
+
+// curve is what a run has reached, at every twentieth of it.
+type curve struct {
+	Steps, Accuracies, Epsilons []float64
+}
+
+// curveFile holds the curve up to the checkpoint beside it; it is no secret.
+func (s settings) curveFile() string { return s.checkpoint + ".curve" }
+
+// resumeCurve reads back what a killed run had reached by step n. A run's curve
+// may be lost without harm to the run, so a file that is missing is no error.
+func (s settings) resumeCurve(n int) (c curve, err error) {
+	raw, err := os.ReadFile(s.curveFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err != nil {
+		return c, err
+	}
+	if err := json.Unmarshal(raw, &c); err != nil || len(c.Steps) != len(c.Accuracies) || len(c.Steps) != len(c.Epsilons) {
+		return c, fmt.Errorf("mnist: %s is not the curve of a run; remove it to resume without", s.curveFile())
+	}
+	keep, _ := slices.BinarySearch(c.Steps, float64(n)+0.5)
+	return curve{c.Steps[:keep], c.Accuracies[:keep], c.Epsilons[:keep]}, nil
 }
 
 // saveEvery is how many steps lie between checkpoints.
@@ -206,6 +234,11 @@ func (s settings) train(plan dp.Plan, d *dataset, stage string, out io.Writer) (
 		return nil, err
 	}
 	o := &outcome{model: model}
+	if s.resume {
+		if o.curve, err = s.resumeCurve(trainer.Steps()); err != nil {
+			return nil, err
+		}
+	}
 	bar := report.NewProgress(out, stage, plan.Steps)
 	every := max(1, plan.Steps/20)
 	facts := ""
@@ -219,12 +252,15 @@ func (s settings) train(plan dp.Plan, d *dataset, stage string, out io.Writer) (
 				return nil, err
 			}
 			o.accuracy = nn.Accuracy(model, d.test, d.testLabels)
-			o.at = append(o.at, float64(n))
-			o.accuracies = append(o.accuracies, 100*o.accuracy)
-			o.epsilons = append(o.epsilons, o.spent.Epsilon)
+			o.Steps = append(o.Steps, float64(n))
+			o.Accuracies = append(o.Accuracies, 100*o.accuracy)
+			o.Epsilons = append(o.Epsilons, o.spent.Epsilon)
 			facts = fmt.Sprintf("ε %.3f  accuracy %.2f%%", o.spent.Epsilon, 100*o.accuracy)
 		}
 		if s.checkpoint != "" && n%saveEvery == 0 && !trainer.Done() {
+			if err := report.JSON(s.curveFile(), o.curve); err != nil {
+				return nil, err
+			}
 			if err := trainer.Save(s.checkpoint); err != nil {
 				return nil, err
 			}
@@ -232,6 +268,11 @@ func (s settings) train(plan dp.Plan, d *dataset, stage string, out io.Writer) (
 		bar.Update(n, facts)
 	}
 	bar.Done(facts)
+	if s.checkpoint != "" {
+		if err := os.Remove(s.curveFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
 	return o, trainer.Erase()
 }
 
