@@ -265,11 +265,11 @@ func (c *crew) update(m *member, i int) {
 	if !t.noiseless {
 		c.noise.AddBlocks(sum, &t.noiseKey, t.firstStream()+uint64(i*taskBlocks))
 	}
-	scale := c.grid.unit / float64(t.plan.BatchSize)
+	scale := float32(c.grid.unit / float64(t.plan.BatchSize))
 	for at := 0; at < len(sum); at += len(m.grad) {
 		part := sum[at:min(at+len(m.grad), len(sum))]
 		grad := m.grad[:len(part)]
-		convert(grad, part, scale)
+		kernel.FromInt(grad, part, scale)
 		params := t.task.Params[from+at : from+at+len(part)]
 		t.task.Optimizer.Update(params, grad, from+at)
 		if !kernel.AllFinite(params) {
@@ -277,14 +277,6 @@ func (c *crew) update(m *member, i int) {
 		}
 	}
 	clear(sum)
-}
-
-// convert sets grad to the sums times scale.
-func convert(grad []float32, sums []int64, scale float64) {
-	grad = grad[:len(sums)]
-	for j, v := range sums {
-		grad[j] = float32(float64(v) * scale)
-	}
 }
 
 // adapt ends a step of AdaptiveQuantile.

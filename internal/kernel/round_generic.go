@@ -12,3 +12,11 @@ func roundAddGeneric(sum []int64, x []float32) {
 		sum[i] += int64(math.Float64bits(float64(v)+magic) - magicBits)
 	}
 }
+
+func fromIntGeneric(dst []float32, x []int64, scale float32) {
+	wide := float64(scale)
+	dst = dst[:len(x)]
+	for i, v := range x {
+		dst[i] = float32(float64(v) * wide)
+	}
+}

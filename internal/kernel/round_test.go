@@ -114,3 +114,53 @@ func FuzzRoundAdd(f *testing.F) {
 		}
 	})
 }
+
+func TestFromIntEqualsReference(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(33, 1))
+		for _, n := range append(vectorLengths(), callLen+5) {
+			dst, intact := guardedVector(n, r.IntN(16))
+			x, intactX := guardedSum(r, n, r.IntN(8))
+			for i := range x {
+				x[i] >>= r.IntN(64)
+				if r.IntN(8) == 0 {
+					x[i] = []int64{0, 1, -1, math.MaxInt64, math.MinInt64, 1<<53 + 1, -1<<53 - 1, 1<<62 + 1<<8, 1<<32 - 1, -1 << 32}[r.IntN(10)]
+				}
+			}
+			scale := float32(math.Ldexp(1+r.Float64(), r.IntN(80)-70))
+			want := make([]float32, n)
+			for i, v := range x {
+				want[i] = float32(float64(v) * float64(scale))
+			}
+			FromInt(dst, x, scale)
+			require.Equal(t, want, dst, "n=%d", n)
+			require.True(t, intact() && intactX(), "n=%d", n)
+		}
+		dst, x := make([]float32, 100), make([]int64, 100)
+		require.Zero(t, allocs(func() { FromInt(dst, x, 0.5) }))
+		require.PanicsWithValue(t, "kernel: lengths differ", func() { FromInt(dst[:99], x, 1) })
+	})
+}
+
+func FuzzFromInt(f *testing.F) {
+	f.Add(uint64(1), uint16(0), float32(1))
+	f.Add(uint64(2), uint16(67), float32(-0x1p-30))
+	f.Add(uint64(3), uint16(1025), float32(0x1.234p100))
+	f.Fuzz(func(t *testing.T, seed uint64, n uint16, scale float32) {
+		if math.IsNaN(float64(scale)) {
+			t.Skip()
+		}
+		r := rand.New(rand.NewPCG(seed, 3))
+		x, _ := guardedSum(r, int(n)%3000, 0)
+		want, got := make([]float32, len(x)), make([]float32, len(x))
+		fromIntGeneric(want, x, scale)
+		for _, level := range Levels() {
+			restore := Use(level)
+			FromInt(got, x, scale)
+			restore()
+			for i := range want {
+				require.Equal(t, math.Float32bits(want[i]), math.Float32bits(got[i]), level)
+			}
+		}
+	})
+}

@@ -81,3 +81,61 @@ var roundAdd = loop{
 		s.op("VMOVDQU %s, %s", t, s.mem(0))
 	},
 }
+
+// fromInt converts to float64 with an instruction in AVX-512. AVX2 takes the low
+// halves beside 2^52 and the high ones, as signed numbers, beside 2^84+2^63;
+// the one addition that joins them rounds.
+var fromInt = loop{
+	name: "fromInt", args: []arg{{"dst", 4, "*float32"}, {"x", 8, "*int64"}}, scalar: "scale", unroll: times(4),
+	lanes: func(v vec) int { return v.bits / 64 },
+	setup: func(f *vectorFile, v vec) {
+		if v.bits == 512 {
+			f.op("VCVTPS2PD Y14, Z14")
+			return
+		}
+		f.op("VCVTPS2PD X14, Y14")
+		for i, word := range []string{"4330000000000000", "4530000080000000", "4530000080100000"} {
+			f.op("MOVQ $0x%s, AX", word)
+			f.op("MOVQ AX, X%d", 11+i)
+			f.op("VPBROADCASTQ X%d, Y%d", 11+i, 11+i)
+		}
+	},
+	body: func(_ *vectorFile, s *section) {
+		t, high := s.v.reg(2*s.slot), s.v.reg(2*s.slot+1)
+		if s.v.bits == 512 {
+			half := fmt.Sprintf("Y%d", 2*s.slot)
+			if s.masked {
+				s.op("VCVTQQ2PD.Z %s, K1, %s", s.mem(1), t)
+			} else {
+				s.op("VCVTQQ2PD %s, %s", s.mem(1), t)
+			}
+			s.op("VMULPD Z14, %s, %s", t, t)
+			s.op("VCVTPD2PS %s, %s", t, half)
+			if s.masked {
+				s.op("VMOVUPS %s, K1, %s", half, s.mem(0))
+			} else {
+				s.op("VMOVUPS %s, %s", half, s.mem(0))
+			}
+			return
+		}
+		half := fmt.Sprintf("X%d", 2*s.slot)
+		if s.masked {
+			s.op("VPMOVSXDQ X15, Y10")
+			s.op("VPMASKMOVQ %s, Y10, %s", s.mem(1), t)
+		} else {
+			s.op("VMOVDQU %s, %s", s.mem(1), t)
+		}
+		s.op("VPSRLQ $32, %s, %s", t, high)
+		s.op("VPXOR Y12, %s, %s", high, high)
+		s.op("VPBLENDD $0x55, %s, Y11, %s", t, t)
+		s.op("VSUBPD Y13, %s, %s", high, high)
+		s.op("VADDPD %s, %s, %s", t, high, t)
+		s.op("VMULPD Y14, %s, %s", t, t)
+		s.op("VCVTPD2PSY %s, %s", t, half)
+		if s.masked {
+			s.op("VMASKMOVPS %s, X15, %s", half, s.mem(0))
+		} else {
+			s.op("VMOVUPS %s, %s", half, s.mem(0))
+		}
+	},
+}
