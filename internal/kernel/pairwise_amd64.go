@@ -1,0 +1,11 @@
+//go:build !purego
+
+package kernel
+
+func squaredDistances(dst []float64, rows [][]float32) { squaredDistancesGeneric(dst, rows) }
+
+func distancesTo(dst []float64, rows [][]float32, point []float32) {
+	distancesToGeneric(dst, rows, point)
+}
+
+func weightedRows(dst []float32, rows [][]float32, w []float32) { weightedRowsGeneric(dst, rows, w) }

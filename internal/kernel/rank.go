@@ -1,0 +1,121 @@
+package kernel
+
+import (
+	"math"
+	"unsafe"
+)
+
+// maxRankRows is the most rows that the rank kernels take.
+const maxRankRows = 1024
+
+// RankSum writes to dst, for each column j, scale times the sum of the values
+// of ranks lo to hi-1 (0-based, ascending) among rows[0][j], rows[1][j], …: the
+// median, a trimmed mean or a quantile of every column.
+//
+// The order of values is total: that of the reals, -0 below +0, NaNs of
+// negative sign below -Inf and those of positive sign above +Inf. So a column's
+// result depends on which values it holds alone, not on whose they are, and has
+// the same bits for any order of the rows, on every level and architecture
+// (a NaN's payload aside).
+//
+// The sum is taken in float32 in four chains, the value of rank r in chain
+// (r-lo) mod 4, ascending, and then as (c0+c1)+(c2+c3) with absent chains left
+// out. Of one value it is that value, of two their plain sum. It is then
+// multiplied by scale. The sum of values near the largest float32 overflows to
+// an infinity.
+//
+// dst may be one of the rows. It panics unless there are 1 to 1024 rows of
+// dst's length and 0 <= lo < hi <= len(rows), and if dst overlaps a row in part.
+func RankSum(dst []float32, rows [][]float32, lo, hi int, scale float32) {
+	checkRows(dst, rows)
+	checkRanks(lo, hi, len(rows))
+	if len(dst) > 0 {
+		rankSum(dst, rows, lo, hi, scale)
+	}
+}
+
+// MeanAround writes to dst, for each column, the mean of the m values nearest
+// to the column's median (the mean of the middle two if the rows are even in
+// number). Of two values at the same distance, on opposite sides, the lesser is
+// nearer. Values are ordered as in RankSum, so the result does not depend on the
+// order of the rows, and distances are float32 differences.
+//
+// The sum is taken in float32 in four chains, the value of rank r in chain
+// r mod 4, ascending from +0, then as (c0+c1)+(c2+c3), and divided by m. It has
+// the same bits on every level and architecture, for rows without NaN; columns
+// with infinities hold an unspecified value.
+//
+// dst may be one of the rows. It panics unless there are 1 to 1024 rows of
+// dst's length and 1 <= m <= len(rows), and if dst overlaps a row in part.
+func MeanAround(dst []float32, rows [][]float32, m int) {
+	checkRows(dst, rows)
+	checkRanks(0, m, len(rows))
+	if len(dst) > 0 {
+		meanAround(dst, rows, m)
+	}
+}
+
+// SortColumns writes the rows with each column sorted, ascending in the order
+// of RankSum: the value of rank r of column j goes to dst[r*ld+j].
+//
+// It panics unless there are 1 to 1024 rows of one length, at most ld, with
+// room for them in dst, and if dst overlaps a row.
+func SortColumns(dst []float32, ld int, rows [][]float32) {
+	if len(rows) == 0 || len(rows) > maxRankRows {
+		panic("kernel: number of rows out of range")
+	}
+	columns := len(rows[0])
+	for _, row := range rows {
+		checkLen(len(row) == columns)
+	}
+	if columns == 0 {
+		return
+	}
+	if ld < columns {
+		panic("kernel: stride below row length")
+	}
+	if (len(rows)-1)*ld+columns > len(dst) {
+		panic("kernel: matrix slice too short")
+	}
+	used := dst[:(len(rows)-1)*ld+columns]
+	for _, row := range rows {
+		checkApart(used, row)
+	}
+	sortColumns(dst, ld, rows)
+}
+
+// checkRows panics unless the rows are of dst's length, 1 to maxRankRows, and
+// each is dst itself or disjoint from it.
+func checkRows(dst []float32, rows [][]float32) {
+	if len(rows) == 0 || len(rows) > maxRankRows {
+		panic("kernel: number of rows out of range")
+	}
+	for _, row := range rows {
+		checkPair(dst, row)
+	}
+}
+
+func checkRanks(lo, hi, n int) {
+	if lo < 0 || lo >= hi || hi > n {
+		panic("kernel: ranks out of range")
+	}
+}
+
+// checkApart panics if x and y overlap.
+func checkApart(x, y []float32) {
+	px, py := uintptr(unsafe.Pointer(unsafe.SliceData(x))), uintptr(unsafe.Pointer(unsafe.SliceData(y)))
+	if px < py+4*uintptr(len(y)) && py < px+4*uintptr(len(x)) {
+		panic("kernel: output overlaps an input")
+	}
+}
+
+// rankKey maps a float32 to an integer of the same order, and rankValue maps it
+// back: each flips the lower bits of negative numbers.
+func rankKey(x float32) int32 {
+	k := int32(math.Float32bits(x))
+	return k ^ int32(uint32(k>>31)>>1)
+}
+
+func rankValue(k int32) float32 {
+	return math.Float32frombits(uint32(k ^ int32(uint32(k>>31)>>1)))
+}

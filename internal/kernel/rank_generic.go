@@ -1,0 +1,141 @@
+package kernel
+
+import "sync"
+
+// rankColumns is how many columns are sorted side by side in pure Go.
+const rankColumns = 64
+
+// rankGeneric holds the keys of a tile of columns, a row after the other.
+type rankGeneric struct {
+	keys [][rankColumns]int32
+}
+
+var ranksGeneric = sync.Pool{New: func() any { return new(rankGeneric) }}
+
+// load fills the keys of columns first to first+width-1. Columns beyond width
+// keep what they held.
+func (s *rankGeneric) load(rows [][]float32, first, width int) {
+	if cap(s.keys) < len(rows) {
+		s.keys = make([][rankColumns]int32, len(rows))
+	}
+	s.keys = s.keys[:len(rows)]
+	for i, row := range rows {
+		keys := s.keys[i][:width]
+		for j, x := range row[first : first+width] {
+			keys[j] = rankKey(x)
+		}
+	}
+}
+
+// sort sorts each column of the keys by merge exchange (Knuth, The Art of
+// Computer Programming, volume 3, algorithm 5.2.2M), which compares the same
+// pairs whatever the values.
+func (s *rankGeneric) sort() {
+	n := len(s.keys)
+	top := 1
+	for 2*top < n {
+		top *= 2
+	}
+	for p := top; p > 0; p /= 2 {
+		for q, r, d := top, 0, p; ; q, r, d = q/2, p, q-p {
+			for i := range n - d {
+				if i&p == r {
+					exchange(&s.keys[i], &s.keys[i+d])
+				}
+			}
+			if q == p {
+				break
+			}
+		}
+	}
+}
+
+// exchange leaves the lesser key of each column in x, the greater in y.
+func exchange(x, y *[rankColumns]int32) {
+	for j := 0; j < rankColumns; j += 4 {
+		x0, x1, x2, x3 := x[j], x[j+1], x[j+2], x[j+3]
+		y0, y1, y2, y3 := y[j], y[j+1], y[j+2], y[j+3]
+		x[j], x[j+1], x[j+2], x[j+3] = min(x0, y0), min(x1, y1), min(x2, y2), min(x3, y3)
+		y[j], y[j+1], y[j+2], y[j+3] = max(x0, y0), max(x1, y1), max(x2, y2), max(x3, y3)
+	}
+}
+
+// eachSortedTile calls f for each tile of columns, sorted.
+func eachSortedTile(rows [][]float32, f func(keys [][rankColumns]int32, first, width int)) {
+	s := ranksGeneric.Get().(*rankGeneric)
+	columns := len(rows[0])
+	for first := 0; first < columns; first += rankColumns {
+		width := min(rankColumns, columns-first)
+		s.load(rows, first, width)
+		s.sort()
+		f(s.keys, first, width)
+	}
+	ranksGeneric.Put(s)
+}
+
+func rankSumGeneric(dst []float32, rows [][]float32, lo, hi int, scale float32) {
+	eachSortedTile(rows, func(keys [][rankColumns]int32, first, width int) {
+		var chains [4][rankColumns]float32
+		for r, row := range keys[lo:hi] {
+			chain := chains[r%4][:width]
+			if r < 4 {
+				for j, k := range row[:width] {
+					chain[j] = rankValue(k)
+				}
+				continue
+			}
+			for j, k := range row[:width] {
+				chain[j] += rankValue(k)
+			}
+		}
+		out := dst[first : first+width]
+		for j := range out {
+			sum := chains[0][j]
+			if hi-lo > 1 {
+				sum += chains[1][j]
+			}
+			if hi-lo == 3 {
+				sum += chains[2][j]
+			}
+			if hi-lo > 3 {
+				sum += chains[2][j] + chains[3][j]
+			}
+			out[j] = sum * scale
+		}
+	})
+}
+
+func meanAroundGeneric(dst []float32, rows [][]float32, m int) {
+	n := len(rows)
+	eachSortedTile(rows, func(keys [][rankColumns]int32, first, width int) {
+		out := dst[first : first+width]
+		for j := range out {
+			median := rankValue(keys[n/2][j])
+			if n%2 == 0 {
+				median = (rankValue(keys[n/2-1][j]) + median) * 0.5
+			}
+			// The window of m ranks slides up while what it leaves is farther
+			// than what it enters.
+			start := 0
+			for start < n-m && median-rankValue(keys[start][j]) > rankValue(keys[start+m][j])-median {
+				start++
+			}
+			var chains [4]float32
+			for r := start; r < start+m; r++ {
+				chains[r%4] += rankValue(keys[r][j])
+			}
+			out[j] = ((chains[0] + chains[1]) + (chains[2] + chains[3])) / float32(m)
+		}
+	})
+}
+
+func sortColumnsGeneric(dst []float32, ld int, rows [][]float32) {
+	eachSortedTile(rows, func(keys [][rankColumns]int32, first, width int) {
+		for r, row := range keys {
+			out := dst[r*ld+first:][:width]
+			for j := range out {
+				out[j] = rankValue(row[j])
+			}
+		}
+	})
+}
