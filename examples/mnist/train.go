@@ -42,14 +42,14 @@ const (
 )
 
 var recipes = map[string]recipe{
-	"linear": {layers: []nn.Layer{nn.Flatten{}, nn.Linear{Out: 10}}, epochs: 20, batch: 2048, clip: 0.5, lr: 1},
-	"mlp":    {layers: []nn.Layer{nn.Flatten{}, nn.Linear{Out: 128}, nn.Tanh{}, nn.Linear{Out: 10}}, epochs: 30, batch: 2048, clip: 0.5, lr: 1},
+	"linear": {layers: []nn.Layer{nn.Flatten{}, nn.Linear{Out: 10}}, epochs: 60, batch: 8192, clip: 0.5, lr: 2},
+	"mlp":    {layers: []nn.Layer{nn.Flatten{}, nn.Linear{Out: 128}, nn.Tanh{}, nn.Linear{Out: 10}}, epochs: 60, batch: 4096, clip: 0.1, lr: 8},
 	"cnn": {layers: []nn.Layer{
 		nn.Conv2D{Out: 16, Kernel: 8, Stride: 2, Padding: 3}, nn.Tanh{}, nn.MaxPool{Kernel: 2, Stride: 1},
 		nn.Conv2D{Out: 32, Kernel: 4, Stride: 2}, nn.Tanh{}, nn.MaxPool{Kernel: 2, Stride: 1},
 		nn.Flatten{}, nn.Linear{Out: 32}, nn.Tanh{}, nn.Linear{Out: 10},
 	}, epochs: 40, batch: 2048, clip: 0.1, lr: 4},
-	"scatter": {scatter: true, layers: []nn.Layer{nn.Linear{Out: 10}}, epochs: 40, batch: 4096, clip: 0.1, lr: 12, normalise: 9},
+	"scatter": {scatter: true, layers: []nn.Layer{nn.Linear{Out: 10}}, epochs: 60, batch: 8192, clip: 0.1, lr: 12, normalise: 9},
 }
 
 // dataset is both halves as rows for the model, with what identifies them.
