@@ -141,7 +141,7 @@ func (a *account) admits(u units, cost, delta float64) error {
 	switch a.rule.Method {
 	case renyi:
 		if costs += cost; !(costs*up <= a.rule.Limit) {
-			return fmt.Errorf("Rényi divergence at order %.4g would be %.6g, the limit is %.6g (epsilon %g at delta %g): %w",
+			return fmt.Errorf("the Rényi divergence at order %.4g would be %.6g, the limit is %.6g (epsilon %g at delta %g): %w",
 				a.rule.Order, costs, a.rule.Limit, a.budget.Epsilon, a.budget.Delta, ErrOverspent)
 		}
 	case plan:
