@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/sotto-ml/sotto/internal/kernel"
@@ -43,6 +44,8 @@ type header struct {
 	Level        string `json:"level"`
 	Architecture string `json:"architecture"`
 	Go           string `json:"go"`
+	// Ledger says that a ledger keeps the run.
+	Ledger bool `json:"ledger"`
 
 	Step     int        `json:"step"`
 	ClipNorm uint64     `json:"clip_norm_bits"`
@@ -55,7 +58,7 @@ func (t *Trainer) header() header {
 		Plan: t.plan, Digest: hex.EncodeToString(t.task.Digest[:]),
 		Params: len(t.task.Params), Records: t.task.Records, Optimizer: t.optimizer,
 		Level: kernel.Current().String(), Architecture: runtime.GOARCH, Go: runtime.Version(),
-		Step: t.step, ClipNorm: math.Float64bits(t.clip.norm), Latest: t.stats.Step, Counts: t.stats.Run,
+		Ledger: t.task.Ledger != nil, Step: t.step, ClipNorm: math.Float64bits(t.clip.norm), Latest: t.stats.Step, Counts: t.stats.Run,
 	}
 }
 
@@ -75,18 +78,27 @@ func (t *Trainer) Save(path string) error {
 	case t.task.Digest == [32]byte{}:
 		return errors.New("dp: task: Digest is missing: a checkpoint must know the data and the model that its noise was drawn for")
 	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("dp: checkpoint: %w", err)
+	}
 	data, err := t.encode()
 	if err != nil {
 		return err
 	}
 	defer clear(data)
-	if t.file != "" && t.file != path {
-		if err := eraseCheckpoint(t.file); err != nil {
-			return err
-		}
+	written, err := writeCheckpoint(path, data)
+	if !written {
+		return err
 	}
+	former := t.file
 	t.file = path
-	return writeCheckpoint(path, data)
+	// The former file goes once the new one stands, unless both names are the
+	// same file's.
+	if former != "" && !sameFile(former, path) {
+		err = errors.Join(err, eraseCheckpoint(former))
+	}
+	return err
 }
 
 func (t *Trainer) encode() ([]byte, error) {
@@ -181,9 +193,14 @@ func decodeCheckpoint(data []byte) (*checkpoint, error) {
 // their difference would lie open. So the plan, the number of parameters and
 // records, Task.Digest, the optimiser before its first step, the instruction set
 // and the Go release must be those of the file, and an error names the first
-// that is not. On error, nothing in task
-// has changed, except that workers may have been made.
+// that is not. A run that a ledger keeps needs it again, and goes on with its own
+// reservation. On error, nothing in task has changed, except that workers may
+// have been made.
 func Resume(path string, plan Plan, task Task) (*Trainer, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("dp: resume: %w", err)
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("dp: resume: %w", err)
@@ -241,6 +258,13 @@ func (t *Trainer) restore(c *checkpoint) error {
 	if !kernel.AllFinite(params) {
 		return errors.New("checkpoint's params hold a NaN or an infinity")
 	}
+	if h.Ledger && t.task.Ledger == nil {
+		return errors.New("checkpoint is of a run that a ledger keeps: task: Ledger is missing")
+	}
+	t.resumed = true
+	if err := t.reserve(); err != nil {
+		return err
+	}
 	if err := t.task.Optimizer.UnmarshalBinary(c.optimizer); err != nil {
 		return fmt.Errorf("checkpoint's optimizer: %w", err)
 	}
@@ -252,26 +276,30 @@ func (t *Trainer) restore(c *checkpoint) error {
 }
 
 // Erase ends the run: it overwrites the keys in memory, and overwrites and
-// removes the checkpoint. Call it when the trained parameters are safe. No step
-// can be taken afterwards. What it cannot reach are copies that a file system
-// or a disk keeps of overwritten data.
+// removes the checkpoint. Call it when the trained parameters are safe, or to
+// abandon the run. No step can be taken afterwards, so the ledger, if there is
+// one, is settled for the steps that were taken; a run that was resumed is
+// settled whole, as the process that was killed may have gone further than its
+// checkpoint. On error it may be called again. What it cannot reach are copies
+// that a file system or a disk keeps of overwritten data.
 func (t *Trainer) Erase() error {
 	t.wipe()
-	if t.file == "" {
-		return nil
+	if t.file != "" {
+		if err := eraseCheckpoint(t.file); err != nil {
+			return err
+		}
+		t.file = ""
 	}
-	if err := eraseCheckpoint(t.file); err != nil {
-		return err
-	}
-	t.file = ""
-	return nil
+	return t.settle()
 }
 
 func (t *Trainer) wipe() {
 	t.erased = true
 	t.key.Erase()
 	t.noiseKey.Erase()
-	t.draw.erase()
+	if t.draw != nil {
+		t.draw.erase()
+	}
 	for i := range t.crew.members {
 		m := &t.crew.members[i]
 		clear(m.sum)

@@ -270,11 +270,42 @@ func TestSaveFailsWhole(t *testing.T) {
 	nameless.task.Digest = [32]byte{}
 	require.ErrorContains(t, nameless.start(t).Save(path), "Digest")
 
-	// Another name: the former file goes.
+	// Another name: the former file goes, but not before the new one stands.
+	require.Error(t, trainer.Save(filepath.Join(t.TempDir(), "no", "run")))
+	require.FileExists(t, path)
 	other := filepath.Join(t.TempDir(), "other")
 	require.NoError(t, trainer.Save(other))
 	require.NoFileExists(t, path)
 	require.FileExists(t, other)
+
+	// The same file by another name: it stays, and the run knows it still.
+	dir := filepath.Join(t.TempDir(), "dir")
+	require.NoError(t, os.Symlink(filepath.Dir(other), dir))
+	alias := filepath.Join(dir, "other")
+	require.NoError(t, trainer.Save(alias))
+	require.FileExists(t, other)
+	t.Chdir(filepath.Dir(other))
+	require.NoError(t, trainer.Save("other"))
+	require.FileExists(t, other)
+	t.Chdir(t.TempDir())
+	require.NoError(t, trainer.Erase())
+	require.NoFileExists(t, other)
+
+	// A file that Save could not write is not this run's to erase.
+	strangers := filepath.Join(t.TempDir(), "strangers")
+	require.NoError(t, os.Mkdir(strangers, 0o700))
+	third := newTrial(10, somePlan()).start(t)
+	require.Error(t, third.Save(strangers))
+	require.NoError(t, third.Erase())
+	require.DirExists(t, strangers)
+}
+
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o600)
 }
 
 // TestMain lets the test binary be the program that TestRule10Killed kills.

@@ -147,6 +147,13 @@
 // with any other data, model or instruction set. It holds the key: mode 0600,
 // key overwritten in files replaced, all overwritten by [Trainer.Erase].
 //
+// # Budgets
+//
+// A guarantee is for one run; runs on the same data add up. A task's [Ledger]
+// refuses a run that would overspend what is left, before it starts, and counts
+// all of it until [Trainer.Erase] says how many steps were taken. A run that is
+// killed and never resumed stays counted whole.
+//
 // # Concurrency and aliasing
 //
 // A Trainer serves one goroutine and starts its own; workers are called from one

@@ -84,8 +84,12 @@ func (p Plan) validateBut(field calibrated) error {
 	if field != stepCount && (p.Steps < 1 || p.Steps > math.MaxInt32) {
 		return fmt.Errorf("dp: plan: Steps is %d, must lie in [1, 2^31)", p.Steps)
 	}
-	if p.Clip == nil {
+	switch p.Clip.(type) {
+	case nil:
 		return errors.New("dp: plan: Clip is missing, must be Flat, PerLayer, Automatic or AdaptiveQuantile")
+	case Flat, PerLayer, Automatic, AdaptiveQuantile:
+	default:
+		return fmt.Errorf("dp: plan: Clip is %T, must be Flat, PerLayer, Automatic or AdaptiveQuantile", p.Clip)
 	}
 	if err := p.Clip.check(); err != nil {
 		return fmt.Errorf("dp: plan: %w", err)
@@ -170,7 +174,17 @@ func (p Plan) MechanismDelta() float64 {
 	return p.mechanismDelta()
 }
 
-func (p Plan) mechanismDelta() float64 { return p.Delta - p.runs().chance*(1+0x1p-40) }
+func (p Plan) mechanismDelta() float64 { return p.Delta - p.overflowDelta(p.Steps) }
+
+// overflowDelta bounds the chance that a run overflows in the first steps. The
+// plan's bound is a sum over steps that are alike.
+func (p Plan) overflowDelta(steps int) float64 {
+	chance := p.runs().chance * (1 + 0x1p-40)
+	if steps < p.Steps {
+		chance *= float64(steps) / float64(p.Steps) * (1 + 0x1p-50)
+	}
+	return chance
+}
 
 // Epsilon bounds the ε of the whole run at Delta under Relation.
 func (p Plan) Epsilon() (accounting.Interval, error) {

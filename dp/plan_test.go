@@ -74,6 +74,8 @@ func TestPlanRefusesByName(t *testing.T) {
 		{"Steps is 0", func(p *Plan) { p.Steps = 0 }},
 		{"Steps is 2147483648", func(p *Plan) { p.Steps = 1 << 31 }},
 		{"Clip is missing", func(p *Plan) { p.Clip = nil }},
+		{"Clip is *dp.Flat", func(p *Plan) { p.Clip = &Flat{Norm: 1} }},
+		{"Clip is *dp.Flat", func(p *Plan) { p.Clip = (*Flat)(nil) }},
 		{"Flat.Norm is 0", func(p *Plan) { p.Clip = Flat{} }},
 		{"Flat.Norm is NaN", func(p *Plan) { p.Clip = Flat{Norm: nan} }},
 		{"Flat.Norm is +Inf", func(p *Plan) { p.Clip = Flat{Norm: inf} }},

@@ -17,12 +17,32 @@ import (
 func temporary(path string) string { return path + ".tmp" }
 
 // writeCheckpoint replaces the file whole and overwrites the key in the former
-// one.
-func writeCheckpoint(path string, data []byte) (err error) {
+// one. If it was written, an error says that the former's key was not.
+func writeCheckpoint(path string, data []byte) (written bool, err error) {
 	tmp := temporary(path)
 	if err := shred(tmp); err != nil {
-		return fmt.Errorf("dp: checkpoint: %w", err)
+		return false, fmt.Errorf("dp: checkpoint: %w", err)
 	}
+	former, err := openRegular(path)
+	if err != nil {
+		return false, fmt.Errorf("dp: checkpoint: %w", err)
+	}
+	if former != nil {
+		defer former.Close()
+	}
+	if err := replace(path, tmp, data); err != nil {
+		return false, err
+	}
+	if former != nil {
+		if err := overwrite(former, int64(len(checkpointMagic)), int64(len(stream.Key{}))); err != nil {
+			return true, fmt.Errorf("dp: checkpoint: %s is written, but the key in the file that it replaced could not be overwritten: %w", path, err)
+		}
+	}
+	return true, nil
+}
+
+// replace puts data in the file's place, by way of a temporary name.
+func replace(path, tmp string, data []byte) (err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("dp: checkpoint: %s is unchanged: %w", path, err), shred(tmp))
@@ -41,21 +61,24 @@ func writeCheckpoint(path string, data []byte) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	former, err := openRegular(path)
-	if err != nil {
-		return err
-	}
-	if former != nil {
-		defer former.Close()
-	}
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
 	syncDir(path)
-	if former != nil {
-		overwrite(former, int64(len(checkpointMagic)), int64(len(stream.Key{})))
-	}
 	return nil
+}
+
+// sameFile reports whether two names are one file's.
+func sameFile(a, b string) bool {
+	if a == b {
+		return true
+	}
+	first, err := os.Lstat(a)
+	if err != nil {
+		return false
+	}
+	second, err := os.Lstat(b)
+	return err == nil && os.SameFile(first, second)
 }
 
 // eraseCheckpoint overwrites and removes the file and what a crash may have

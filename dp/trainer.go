@@ -24,6 +24,9 @@ type Task struct {
 	// NewWorker returns a new worker. It is called at once, at most GOMAXPROCS
 	// times; each worker serves one goroutine, and all must compute the same.
 	NewWorker func() (Worker, error)
+	// Ledger, if there is one, is reserved all that the plan costs before the run
+	// starts, and settled by Erase.
+	Ledger Ledger
 	// Digest identifies, for checkpoints, the data, the model and everything
 	// else that gradients depend on (the optimiser's settings too, if its state
 	// does not tell them): a hash of all that. It may stay zero in a run that is
@@ -51,6 +54,10 @@ type Trainer struct {
 	count    [1]int64 // AdaptiveQuantile's, on its way to be noised
 	file     string   // the checkpoint, if there is one
 
+	name    string // in the ledger
+	resumed bool   // another process may have taken more steps
+	settled bool
+
 	optimizer string // digest of the optimiser as it was given
 
 	noiseMultiplier float64 // of the gradient
@@ -64,17 +71,27 @@ type Trainer struct {
 const (
 	drawPurpose  = "dp draw"
 	noisePurpose = "dp noise"
+	namePurpose  = "dp run"
 )
 
 // NewTrainer starts a run of a plan under a fresh key. An error names what is
-// wrong with the plan or the task.
+// wrong with the plan or the task, or is the ledger's, if the run would overspend
+// its budget.
 func NewTrainer(plan Plan, task Task) (*Trainer, error) {
 	key := stream.NewKey()
 	defer key.Erase()
-	return newTrainer(plan, task, &key)
+	t, err := newTrainer(plan, task, &key)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.reserve(); err != nil {
+		t.wipe()
+		return nil, err
+	}
+	return t, nil
 }
 
-func newTrainer(plan Plan, task Task, key *stream.Key) (*Trainer, error) {
+func newTrainer(plan Plan, task Task, key *stream.Key) (_ *Trainer, err error) {
 	if err := plan.Validate(); err != nil {
 		return nil, err
 	}
@@ -89,7 +106,12 @@ func newTrainer(plan Plan, task Task, key *stream.Key) (*Trainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Trainer{plan: plan, task: task, key: *key, optimizer: optimizer}
+	t := &Trainer{plan: plan, task: task, key: *key, optimizer: optimizer, name: runName(key)}
+	defer func() {
+		if err != nil {
+			t.wipe()
+		}
+	}()
 	runs := plan.runs()
 	if plan.mechanismDelta() <= 0 {
 		return nil, fmt.Errorf("dp: plan: Delta %v is below the chance of a run overflow", plan.Delta)
