@@ -31,7 +31,7 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 // near the limit of NOSPLIT.
 func TestAssemblyDiscipline(t *testing.T) {
 	const maxFrame = 512
-	text := regexp.MustCompile(`^TEXT ·(\w+)\(SB\), .*\$(\d+)-\d+`)
+	text := regexp.MustCompile(`^TEXT ·(\w+(?:<>)?)\(SB\), .*\$(\d+)-\d+`)
 	upper := regexp.MustCompile(`\b[YZ]([0-9]|[12][0-9]|3[01])\b`)
 	files, err := filepath.Glob("*_amd64.s")
 	require.NoError(t, err)

@@ -40,10 +40,11 @@ func RankSum(dst []float32, rows [][]float32, lo, hi int, scale float32) {
 // nearer. Values are ordered as in RankSum, so the result does not depend on the
 // order of the rows, and distances are float32 differences.
 //
-// The sum is taken in float32 in four chains, the value of rank r in chain
-// r mod 4, ascending from +0, then as (c0+c1)+(c2+c3), and divided by m. It has
-// the same bits on every level and architecture, for rows without NaN; columns
-// with infinities hold an unspecified value.
+// The m values, which are neighbours in the sorted column of n, are summed in
+// float32 in the order of their ranks modulo m, those of residues below n-m and
+// the others apart, each from +0; the two sums are added and divided by m. The
+// result has the same bits on every level and architecture. Columns with NaN or
+// infinities hold an unspecified value.
 //
 // dst may be one of the rows. It panics unless there are 1 to 1024 rows of
 // dst's length and 1 <= m <= len(rows), and if dst overlaps a row in part.

@@ -120,11 +120,16 @@ func meanAroundGeneric(dst []float32, rows [][]float32, m int) {
 			for start < n-m && median-rankValue(keys[start][j]) > rankValue(keys[start+m][j])-median {
 				start++
 			}
-			var chains [4]float32
-			for r := start; r < start+m; r++ {
-				chains[r%4] += rankValue(keys[r][j])
+			var moving, still float32
+			for c := range m {
+				r := start + ((c-start)%m+m)%m // of the window, with r ≡ c modulo m
+				if x := rankValue(keys[r][j]); c < n-m {
+					moving += x
+				} else {
+					still += x
+				}
 			}
-			out[j] = ((chains[0] + chains[1]) + (chains[2] + chains[3])) / float32(m)
+			out[j] = (moving + still) / float32(m)
 		}
 	})
 }

@@ -97,12 +97,15 @@ func wantMeanAround(column []float32, m int) float32 {
 		}
 		return a - b
 	})
-	chosen := slices.Sorted(slices.Values(ranks[:m]))
-	var chains [4]float32
-	for _, r := range chosen {
-		chains[r%4] += column[r]
+	var sums [2]float32
+	for c := range m {
+		for _, r := range ranks[:m] {
+			if r%m == c {
+				sums[min(1, max(0, c-(n-m)+1))] += column[r]
+			}
+		}
 	}
-	return ((chains[0] + chains[1]) + (chains[2] + chains[3])) / float32(m)
+	return (sums[0] + sums[1]) / float32(m)
 }
 
 // guardedRows returns n misaligned rows, filled by draw, between guards.
