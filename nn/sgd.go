@@ -3,6 +3,8 @@ package nn
 import (
 	"errors"
 	"math"
+
+	"github.com/sotto-ml/sotto/internal/kernel"
 )
 
 // SGD is gradient descent with optional momentum, as torch.optim.SGD with
@@ -76,6 +78,17 @@ func sgdPlain(c *coefficients, params, grad []float32, _ [2][]float32) {
 func sgdMomentum(c *coefficients, params, grad []float32, state [2][]float32) {
 	rate, decay, mu := c[0], c[1], c[2]
 	grad, v := grad[:len(params)], state[0][:len(params)]
+	if decay == 0 {
+		// The same operations a vector at a time, on pieces that stay in cache.
+		for len(params) > 0 {
+			n := min(len(params), 4096)
+			kernel.Scale(v[:n], mu, v[:n])
+			kernel.Add(v[:n], grad[:n])
+			kernel.Axpy(params[:n], -rate, v[:n])
+			params, grad, v = params[n:], grad[n:], v[n:]
+		}
+		return
+	}
 	for i, p := range params {
 		u := float32(mu*v[i]) + (grad[i] + float32(decay*p))
 		v[i] = u
