@@ -159,7 +159,8 @@
 // A Trainer serves one goroutine and starts its own; workers are called from one
 // goroutine at a time each. Params are updated in place. A step in a steady state
 // allocates nothing. Peak memory beyond the model's is 8 bytes per parameter and
-// worker.
+// worker; with [BlockGradients], if each worker has at most one chunk of a draw,
+// it is about half a mebibyte per worker.
 //
 // # Panics and errors
 //

@@ -45,6 +45,29 @@ type LayerGradients interface {
 	LayerWeightedSum(sum []int64, w []float32, ends []int)
 }
 
+// BlockGradients are Gradients whose weighted sum can be made a part at a time,
+// while it is noised and applied, so that it need not be written to memory and
+// read back. Trainers use it if each goroutine has at most one chunk of a draw
+// and the clip rule is not PerLayer.
+type BlockGradients interface {
+	Gradients
+
+	// Weigh sets the weights and the runs for AddBlock, as WeightedSum takes
+	// them. They stay unchanged until the Worker's next call.
+	Weigh(w []float32, ends []int)
+
+	// Span returns the bounds between which AddBlock is to be asked for what
+	// lies between parameters from and to: first <= from and last >= to, the
+	// same for all gradients of a task.
+	Span(from, to int) (first, last int)
+
+	// AddBlock adds to sum what WeightedSum would add to its elements first to
+	// first+len(sum), bounds that Span returned. Several goroutines may call it
+	// at once, and other parameters may be updated meanwhile: it must not read
+	// parameters.
+	AddBlock(sum []int64, first int)
+}
+
 // Worker computes gradients for one goroutine.
 type Worker interface {
 	// Gradients returns the gradients of the loss of each of the examples, by

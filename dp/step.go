@@ -14,8 +14,9 @@ const (
 	// chunkRuns is the most runs that a chunk holds, about 256 examples: it
 	// bounds the memory of a model's activations, whatever the batch.
 	chunkRuns = 4
-	// taskBlocks is how many blocks of noise a goroutine takes at a time.
-	taskBlocks = 4
+	// taskBlocks is how many blocks of noise a goroutine takes at a time, up to
+	// twice as many: their sums stay in its cache.
+	taskBlocks = 16
 )
 
 // crew are the goroutines of a step. They are started for each phase and share
@@ -29,6 +30,7 @@ type crew struct {
 	gradientPhase, updatePhase, phase func(m *member, piece int)
 	pieces                            int
 	chunk                             int     // runs
+	task                              int     // blocks of noise taken at a time
 	norm                              float64 // that grid is for
 	grid                              grid
 	noise                             *noise.RoundedGaussian
@@ -38,8 +40,10 @@ type crew struct {
 // member is what one goroutine works with.
 type member struct {
 	worker  Worker
-	sum     []int64 // zero between steps
-	used    bool    // sum may hold something
+	sum     []int64        // zero between steps; made when needed
+	used    bool           // sum may hold something
+	late    BlockGradients // not in sum: the update makes their sum
+	part    []int64        // where it does; zero between tasks
 	norms   []float32
 	weights []float32
 	ends    []int
@@ -53,8 +57,10 @@ func (c *crew) hire(t *Trainer, r runs) error {
 	c.trainer = t
 	c.gradientPhase, c.updatePhase = c.gradients, c.update
 	c.members = make([]member, maxWorkers(r))
-	// A chunk for everyone, if that makes chunks of some size.
-	c.chunk = max(1, min(chunkRuns, (r.count+len(c.members)-1)/len(c.members)))
+	// A chunk for everyone, if that makes chunks of some size, and a task.
+	c.chunk = max(1, min(chunkRuns, ceilDiv(r.count, len(c.members))))
+	each := ceilDiv(c.blocks(), len(c.members))
+	c.task = ceilDiv(each, max(1, each/taskBlocks))
 	for i := range c.members {
 		m := &c.members[i]
 		w, err := t.task.NewWorker()
@@ -64,8 +70,7 @@ func (c *crew) hire(t *Trainer, r runs) error {
 		if w == nil {
 			return errors.New("dp: task: NewWorker returned nil")
 		}
-		m.worker, m.sum = w, make([]int64, len(t.task.Params))
-		m.ends = make([]int, c.chunk)
+		m.worker, m.ends = w, make([]int, c.chunk)
 		c.starts = append(c.starts, func() {
 			c.work(m)
 			c.running.Done()
@@ -143,7 +148,7 @@ func (t *Trainer) Step() error {
 	if err := c.place(); err != nil {
 		return fmt.Errorf("dp: step %d: %w", t.step, err)
 	}
-	c.run(len(c.members), (t.draw.runs.count+c.chunk-1)/c.chunk, c.gradientPhase)
+	c.run(len(c.members), c.chunks(), c.gradientPhase)
 	counts := t.draw.tally
 	var err error
 	for i := range c.members {
@@ -157,17 +162,17 @@ func (t *Trainer) Step() error {
 	}
 	if err != nil {
 		for i := range c.members {
-			clear(c.members[i].sum)
-			c.members[i].used = false
+			m := &c.members[i]
+			clear(m.sum)
+			m.used, m.late = false, nil
 		}
 		return fmt.Errorf("dp: step %d: %w", t.step, err)
 	}
 
 	t.task.Optimizer.Begin(d)
-	blocks := c.blocks()
-	c.run(len(c.members), (blocks+taskBlocks-1)/taskBlocks, c.updatePhase)
+	c.run(len(c.members), ceilDiv(c.blocks(), c.task), c.updatePhase)
 	for i := range c.members {
-		c.members[i].used = false
+		c.members[i].used, c.members[i].late = false, nil
 	}
 	t.adapt(counts.within)
 	t.record(counts)
@@ -190,17 +195,26 @@ func (c *crew) place() (err error) {
 }
 
 // blocks is the number of blocks of noise in the parameters.
-func (c *crew) blocks() int {
-	return (len(c.trainer.task.Params) + noise.BlockSize - 1) / noise.BlockSize
-}
+func (c *crew) blocks() int { return ceilDiv(len(c.trainer.task.Params), noise.BlockSize) }
+
+// chunks is the number of chunks of a draw.
+func (c *crew) chunks() int { return ceilDiv(c.trainer.draw.runs.count, c.chunk) }
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
 
 // firstStream is the id of the noise of a step's first block. A step has a
 // stream for each block and one for the count.
 func (t *Trainer) firstStream() uint64 { return uint64(t.step) * (uint64(t.crew.blocks()) + 1) }
 
-// gradients is the first phase: chunk i of the draw.
+// gradients is the first phase: chunk i of the draw. If there is a member for
+// every chunk, each chunk has its own, whoever does the work: its gradients then
+// last until the update, which makes their sum a part at a time.
 func (c *crew) gradients(m *member, i int) {
 	t := c.trainer
+	lasting := c.chunks() <= len(c.members)
+	if lasting {
+		m = &c.members[i]
+	}
 	ends := t.draw.ends[i*c.chunk : min((i+1)*c.chunk, len(t.draw.ends))]
 	from, to := 0, ends[len(ends)-1]
 	if i > 0 {
@@ -221,11 +235,15 @@ func (c *crew) gradients(m *member, i int) {
 	}
 	n := len(examples) * max(1, len(t.layers))
 	m.norms, m.weights = sized(m.norms, n), sized(m.weights, n)
-	m.used = true
 	if t.layers == nil {
 		m.norms = g.Norms(m.norms)
 		m.tally.add(t.clip.weigh(m.weights, m.norms, c.grid.unit))
-		g.WeightedSum(m.sum, m.weights, local)
+		if late, ok := g.(BlockGradients); ok && lasting {
+			late.Weigh(m.weights, local)
+			m.late = late
+			return
+		}
+		g.WeightedSum(m.open(len(t.task.Params)), m.weights, local)
 		return
 	}
 	l, ok := g.(LayerGradients)
@@ -235,35 +253,35 @@ func (c *crew) gradients(m *member, i int) {
 	}
 	m.norms = l.LayerNorms(m.norms)
 	m.tally.add(t.clip.weigh(m.weights, m.norms, c.grid.unit))
-	l.LayerWeightedSum(m.sum, m.weights, local)
+	l.LayerWeightedSum(m.open(len(t.task.Params)), m.weights, local)
+}
+
+// open returns the member's sum over d parameters, to be added to.
+func (m *member) open(d int) []int64 {
+	if m.sum == nil {
+		m.sum = make([]int64, d)
+	}
+	m.used = true
+	return m.sum
 }
 
 // sized returns a slice of n elements, s's if it has the room.
-func sized(s []float32, n int) []float32 {
+func sized[T any](s []T, n int) []T {
 	if cap(s) < n {
-		return make([]float32, n, n+n/4+runLength)
+		return make([]T, n, n+n/4+runLength)
 	}
 	return s[:n]
 }
 
-// update is the second phase: the sums of blocks i·taskBlocks to
-// (i+1)·taskBlocks are merged, noised, converted and applied.
+// update is the second phase: the sums of blocks i·task to (i+1)·task are
+// made or merged, noised, converted and applied.
 func (c *crew) update(m *member, i int) {
 	t := c.trainer
-	from := i * taskBlocks * noise.BlockSize
-	to := min(from+taskBlocks*noise.BlockSize, len(t.task.Params))
-	sum := c.members[0].sum[from:to]
-	for k := 1; k < len(c.members); k++ {
-		if other := &c.members[k]; other.used {
-			part := other.sum[from:to]
-			for j, v := range part[:len(sum)] {
-				sum[j] += v
-			}
-			clear(part)
-		}
-	}
+	from := i * c.task * noise.BlockSize
+	to := min(from+c.task*noise.BlockSize, len(t.task.Params))
+	sum := c.merge(m, from, to)
 	if !t.noiseless {
-		c.noise.AddBlocks(sum, &t.noiseKey, t.firstStream()+uint64(i*taskBlocks))
+		c.noise.AddBlocks(sum, &t.noiseKey, t.firstStream()+uint64(i*c.task))
 	}
 	scale := float32(c.grid.unit / float64(t.plan.BatchSize))
 	for at := 0; at < len(sum); at += len(m.grad) {
@@ -277,6 +295,44 @@ func (c *crew) update(m *member, i int) {
 		}
 	}
 	clear(sum)
+	clear(m.part)
+}
+
+// merge returns the sum of all members for parameters from to to, made in
+// hand's own memory or in that of the first member that has a sum. All else
+// that it takes it clears.
+func (c *crew) merge(hand *member, from, to int) (sum []int64) {
+	hand.part = hand.part[:0]
+	for i := range c.members {
+		late := c.members[i].late
+		if late == nil {
+			continue
+		}
+		first, last := late.Span(from, to)
+		hand.part = sized(hand.part, last-first)
+		late.AddBlock(hand.part, first)
+		sum = hand.part[from-first : to-first]
+	}
+	for i := range c.members {
+		m := &c.members[i]
+		if !m.used {
+			continue
+		}
+		part := m.sum[from:to]
+		if sum == nil {
+			sum = part
+			continue
+		}
+		for j, v := range part[:len(sum)] {
+			sum[j] += v
+		}
+		clear(part)
+	}
+	if sum == nil { // of nothing
+		hand.part = sized(hand.part, to-from)
+		sum = hand.part
+	}
+	return sum
 }
 
 // adapt ends a step of AdaptiveQuantile.

@@ -12,6 +12,7 @@ type Gradients struct {
 	normed  bool
 	squares []float64 // L rows of n
 	column  []float32 // one layer's weights
+	whole   []int64   // Weigh's: the sums of stages that cannot make them in parts
 }
 
 // Len returns the number of examples.
@@ -95,10 +96,90 @@ func (g *Gradients) LayerNorms(dst []float32) []float32 {
 // It panics if lengths differ.
 func (g *Gradients) WeightedSum(sum []int64, w []float32, ends []int) {
 	p := g.norms()
-	checkRuns(p, sum, len(w) == p.batch.n, ends)
+	checkRuns(p, len(w) == p.batch.n, ends)
+	checkSum(p, sum)
 	for _, s := range p.parametric {
 		from, to := span(s)
 		s.weightedSum(&p.batch, sum[from:to], w, ends)
+	}
+}
+
+// Weigh sets the weights and runs of the following calls of AddBlock, as
+// WeightedSum takes them. Neither may change, nor another method but Span be
+// called, before the last of these. It panics if lengths differ.
+func (g *Gradients) Weigh(w []float32, ends []int) {
+	p := g.norms()
+	checkRuns(p, len(w) == p.batch.n, ends)
+	size := 0
+	for _, s := range p.parametric {
+		if _, ok := divide(s); !ok {
+			from, to := span(s)
+			size += to - from
+		}
+	}
+	g.whole = grow(g.whole, size)
+	clear(g.whole)
+	rest := g.whole
+	for _, s := range p.parametric {
+		if d, ok := divide(s); ok {
+			d.weigh(&p.batch, w, ends)
+			continue
+		}
+		from, to := span(s)
+		s.weightedSum(&p.batch, rest[:to-from], w, ends)
+		rest = rest[to-from:]
+	}
+}
+
+// Span returns the bounds, around from and to, between which AddBlock adds: rows
+// of a Linear's weights are whole.
+func (g *Gradients) Span(from, to int) (first, last int) {
+	first, last = from, to
+	for _, s := range g.pass.parametric {
+		begin, end := span(s)
+		d, ok := divide(s)
+		if !ok {
+			continue
+		}
+		if begin <= from && from < end {
+			first = begin + d.cut(from-begin, false)
+		}
+		if begin < to && to <= end {
+			last = begin + d.cut(to-begin, true)
+		}
+	}
+	return first, last
+}
+
+// AddBlock adds to sum what WeightedSum, with the weights and runs of Weigh,
+// adds to its elements first to first+len(sum), to the same bits. The bounds are
+// ones that Span returned. It may be called from several goroutines at once and
+// does not read the parameters. It panics if the bounds are others.
+func (g *Gradients) AddBlock(sum []int64, first int) {
+	p := g.use()
+	last, done := first+len(sum), first
+	rest := g.whole
+	for _, s := range p.parametric {
+		begin, end := span(s)
+		from, to := max(begin, first), min(end, last)
+		if d, ok := divide(s); ok {
+			if from < to {
+				d.addPart(&p.batch, sum[from-first:to-first], from-begin)
+				done = to
+			}
+			continue
+		}
+		if from < to {
+			part := sum[from-first : to-first]
+			for j, v := range rest[from-begin : to-begin] {
+				part[j] += v
+			}
+			done = to
+		}
+		rest = rest[end-begin:]
+	}
+	if done != last || first < 0 {
+		panic("nn: block is not a part of the parameters")
 	}
 }
 
@@ -107,7 +188,8 @@ func (g *Gradients) WeightedSum(sum []int64, w []float32, ends []int) {
 func (g *Gradients) LayerWeightedSum(sum []int64, w []float32, ends []int) {
 	p := g.norms()
 	n, layers := p.batch.n, len(p.parametric)
-	checkRuns(p, sum, len(w) == n*layers, ends)
+	checkRuns(p, len(w) == n*layers, ends)
+	checkSum(p, sum)
 	g.column = grow(g.column, n)
 	for l, s := range p.parametric {
 		for i := range n {
@@ -118,12 +200,15 @@ func (g *Gradients) LayerWeightedSum(sum []int64, w []float32, ends []int) {
 	}
 }
 
-func checkRuns(p *Pass, sum []int64, weights bool, ends []int) {
-	if !weights {
-		panic("nn: weights and examples differ in number")
-	}
+func checkSum(p *Pass, sum []int64) {
 	if len(sum) != len(p.model.params) {
 		panic("nn: sum and parameters differ in length")
+	}
+}
+
+func checkRuns(p *Pass, weights bool, ends []int) {
+	if !weights {
+		panic("nn: weights and examples differ in number")
 	}
 	last := 0
 	for _, end := range ends {

@@ -112,6 +112,28 @@ type parametric interface {
 	mean(b *batch, dst []float32)
 }
 
+// divisible is a parametric stage that can make its weighted sum in parts, if
+// divides says so.
+type divisible interface {
+	parametric
+	divides() bool
+	// weigh prepares addPart for weights and runs, as weightedSum takes them.
+	weigh(b *batch, w []float32, ends []int)
+	// cut returns the next place at or below (up: above) at where parts may
+	// begin and end, counted from the stage's first parameter.
+	cut(at int, up bool) int
+	// addPart adds to sum what weightedSum adds to its elements from first to
+	// first+len(sum), places that cut returned. Several goroutines may call it
+	// at once; it writes to nothing but sum, and does not read the parameters.
+	addPart(b *batch, sum []int64, first int)
+}
+
+// divide returns s as a divisible, if it is one.
+func divide(s parametric) (divisible, bool) {
+	d, ok := s.(divisible)
+	return d, ok && d.divides()
+}
+
 // container is a stage made of other stages, in the order of their parameters.
 type container interface {
 	stage

@@ -56,6 +56,7 @@ type linearStage struct {
 	y, dx  []float32
 	scaled []float32 // dy with the weights folded in
 	ones   []float32
+	ends   []int // weigh's
 }
 
 func (s *linearStage) parameters() []*tensor { return s.list }
@@ -111,14 +112,43 @@ func (s *linearStage) weightedSum(b *batch, sum []int64, w []float32, ends []int
 		s.sum.weightedSum(s.dy, s, sum, w, ends)
 		return
 	}
+	s.weigh(b, w, ends)
+	s.addPart(b, sum, 0)
+}
+
+func (s *linearStage) divides() bool { return s.sum == nil }
+
+func (s *linearStage) weigh(b *batch, w []float32, ends []int) {
 	in, out := s.in.channels(), s.out.channels()
-	s.scaled = grow(s.scaled, b.n*out)
+	s.scaled, s.ones, s.ends = grow(s.scaled, b.n*out), growOnes(s.ones, b.n), ends
 	foldWeights(s.scaled, s.dy, w, out)
 	excludeRows(s.x, w, in)
-	kernel.GEMMRuns(out, in, s.scaled, out, s.x, in, ends, sum, in)
-	if s.bias != nil {
-		s.ones = growOnes(s.ones, b.n)
-		kernel.GEMMRuns(1, out, s.ones, 1, s.scaled, out, ends, sum[out*in:], out)
+}
+
+// cut keeps rows of the weights whole.
+func (s *linearStage) cut(at int, up bool) int {
+	in := s.in.channels()
+	if at >= s.weight.size() {
+		return at
+	}
+	if up {
+		at += in - 1
+	}
+	return at / in * in
+}
+
+func (s *linearStage) addPart(b *batch, sum []int64, first int) {
+	if b.n == 0 {
+		return
+	}
+	in, out, weights := s.in.channels(), s.out.channels(), s.weight.size()
+	last := first + len(sum)
+	if row, end := first/in, min(last, weights)/in; row < end {
+		kernel.GEMMRuns(end-row, in, s.scaled[row:], out, s.x, in, s.ends, sum, in)
+	}
+	if last > weights {
+		at := max(first, weights)
+		kernel.GEMMRuns(1, last-at, s.ones, 1, s.scaled[at-weights:], out, s.ends, sum[at-first:], last-at)
 	}
 }
 

@@ -37,3 +37,19 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 		}
 	}
 }
+
+func TestBlocksDoNotAllocate(t *testing.T) {
+	for _, tr := range steadyTrials(t) {
+		p := NewPass(tr.model, tr.loss)
+		w, sum := make([]float32, len(tr.x)), make([]int64, len(tr.model.Params()))
+		ends := []int{3, len(w)}
+		g := p.Backward(tr.x, tr.y, nil)
+		g.Weigh(w, ends)
+		g.AddBlock(sum, 0)
+		require.Zero(t, testing.AllocsPerRun(5, func() {
+			g.Weigh(w, ends)
+			g.Span(1, 7)
+			g.AddBlock(sum, 0)
+		}))
+	}
+}
