@@ -21,6 +21,10 @@
 //
 // # Method
 //
+// First the moment-generating function is inverted by a contour integral through
+// its saddle, whose error is proven (contour.go), which usually gives ε to nine
+// digits in a millisecond, for any δ. Where that would take too long:
+//
 // Losses are put on a grid of step h. Each cell's mass under P and under Q is
 // split between its two ends so that both are kept, which dominates the cell
 // (connect-the-dots, Doroshenko et al. 2022); mass above the grid becomes
@@ -35,8 +39,8 @@
 //
 // The account is of the events given. Hyperparameters tuned on private data,
 // runs thrown away, side channels, and randomness that is not what the event
-// says are not in it. Where the rounding of the transforms is not small beside
-// δ (δ below about 1e-10), Upper falls back on Rényi orders, and Lower is 0.
+// says are not in it. Where the contour is not used and the rounding of the
+// transforms is not small beside δ, Upper falls back on Rényi orders, and Lower is 0.
 //
 // All functions are pure and safe for concurrent use. None panics on bad
 // numbers: an error names the field, its value and what is allowed.

@@ -23,6 +23,9 @@ func Epsilon(e Event, r Relation, delta float64) (Interval, error) {
 	if len(list) == 0 {
 		return Interval{}, nil
 	}
+	if i, ok := contourEpsilon(list, r, delta); ok {
+		return i, nil
+	}
 	upper := upperEpsilon(list, r, delta)
 	lower := 0.0
 	for _, d := range directions(r) {
@@ -36,6 +39,9 @@ func Epsilon(e Event, r Relation, delta float64) (Interval, error) {
 
 // upperEpsilon is the guarantee alone.
 func upperEpsilon(list []part, r Relation, delta float64) float64 {
+	if i, ok := contourEpsilon(list, r, delta); ok {
+		return i.Upper
+	}
 	upper := 0.0
 	for _, d := range directions(r) {
 		c := compose(list, d, delta*1e-7, true)
@@ -60,6 +66,9 @@ func Delta(e Event, r Relation, epsilon float64) (Interval, error) {
 	}
 	if len(list) == 0 {
 		return Interval{}, nil
+	}
+	if l, ok := contourLogDelta(list, r, epsilon); ok {
+		return Interval{math.Exp(l.Lower), math.Min(math.Exp(l.Upper), 1)}, nil
 	}
 	const tail = 1e-16
 	var i Interval
@@ -133,4 +142,71 @@ func CalibrateNoise(epsilon, delta float64, r Relation, event func(noiseMultipli
 		}
 	}
 	return good, nil
+}
+
+// sumOf is the sum of the losses in one direction.
+func sumOf(list []part, d direction) sum {
+	var m sum
+	count := map[[2]float64]float64{}
+	var order [][2]float64
+	for _, p := range list {
+		if p.rate == 1 {
+			mu := 1 / p.sigma
+			if d == replace {
+				mu *= 2
+			}
+			m.mu2 += float64(p.count) * mu * mu
+			continue
+		}
+		key := [2]float64{p.rate, p.sigma}
+		if count[key] == 0 {
+			order = append(order, key)
+		}
+		count[key] += float64(p.count)
+	}
+	for _, k := range order {
+		m.terms = append(m.terms, term{sampled(k[0], k[1], d), count[k]})
+	}
+	return m
+}
+
+// contourEpsilon is the larger of the directions' intervals.
+func contourEpsilon(list []part, r Relation, delta float64) (Interval, bool) {
+	var out Interval
+	for n, d := range directions(r) {
+		m := sumOf(list, d)
+		if n > 0 {
+			// The other direction often costs less: Chernoff's bound may say so.
+			p := m.saddleFor(func(p saddle) bool { return p.eps >= out.Lower })
+			if p.ok && m.bound(p.s)-p.s*out.Lower+kappa(p.s) < math.Log(delta) {
+				continue
+			}
+		}
+		i, ok := m.epsilon(math.Log(delta))
+		if !ok {
+			return out, false
+		}
+		out.Lower, out.Upper = max(out.Lower, i.Lower), max(out.Upper, i.Upper)
+	}
+	return out, true
+}
+
+// contourLogDelta is the larger of the directions' intervals of log δ.
+func contourLogDelta(list []part, r Relation, epsilon float64) (Interval, bool) {
+	out := Interval{math.Inf(-1), math.Inf(-1)}
+	for n, d := range directions(r) {
+		m := sumOf(list, d)
+		if n > 0 {
+			p := m.saddleFor(func(p saddle) bool { return p.eps >= epsilon })
+			if p.ok && m.bound(p.s)-p.s*epsilon+kappa(p.s) < out.Lower {
+				continue
+			}
+		}
+		l, u, ok := m.logDelta(epsilon)
+		if !ok {
+			return out, false
+		}
+		out.Lower, out.Upper = max(out.Lower, l), max(out.Upper, u)
+	}
+	return out, true
 }

@@ -2,22 +2,6 @@ package accounting
 
 import "math"
 
-// direction says which of a relation's dominating pairs is meant.
-type direction int
-
-const (
-	remove  direction = iota // mixture against N(0, σ²)
-	add                      // N(0, σ²) against mixture
-	replace                  // mixture around 1 against mixture around -1
-)
-
-func directions(r Relation) []direction {
-	if r == ReplaceOne {
-		return []direction{replace}
-	}
-	return []direction{remove, add}
-}
-
 // pair is a dominating pair over the real line whose loss grows with x; for add
 // the axis is mirrored.
 type pair struct {
