@@ -118,7 +118,7 @@ func (s settings) account(out io.Writer) (*result, error) {
 
 	var lengths []int
 	if e, ok := event.(accounting.SelfComposed); ok && over != nil && s.plot != "" {
-		lengths = logSpaced(e.Count)
+		lengths = spaced(e.Count)
 	}
 	bar := report.NewProgress(out, "curves", profilePoints+len(lengths))
 	for i := range profilePoints {
@@ -155,10 +155,10 @@ func (s settings) account(out io.Writer) (*result, error) {
 // profilePoints is how many points of δ(ε) the trade-off is made of.
 const profilePoints = 25
 
-// logSpaced are up to 12 numbers from 1 to n.
-func logSpaced(n int) (list []int) {
-	for i := range 12 {
-		v := int(math.Round(math.Pow(float64(n), float64(i)/11)))
+// spaced are up to 16 numbers from 1 to n, closer where ε bends.
+func spaced(n int) (list []int) {
+	for i := range 16 {
+		v := 1 + int(math.Round(float64(n-1)*float64(i*i)/(15*15)))
 		if len(list) == 0 || v > list[len(list)-1] {
 			list = append(list, v)
 		}
@@ -190,10 +190,10 @@ func (r *result) panels() []report.Panel {
 	var x, y []float64
 	for i := range 201 {
 		fpr := float64(i) / 200
-		x, y = append(x, fpr), append(y, 1-r.truePositives(fpr))
+		x, y = append(x, fpr), append(y, r.truePositives(fpr))
 	}
-	return append(panels, report.Panel{Title: "Trade-off of any attack", X: "false positives", Y: "false negatives", YMax: 1,
-		Curves: []report.Curve{{Name: "at least", X: x, Y: y}, {Name: "guessing", X: []float64{0, 1}, Y: []float64{1, 0}}}})
+	return append(panels, report.Panel{Title: "Trade-off: the best attack", X: "false positives", Y: "true positives", YMax: 1,
+		Curves: []report.Curve{{Name: "at most", X: x, Y: y}, {Name: "guessing", X: []float64{0, 1}, Y: []float64{0, 1}}}})
 }
 
 func (r *result) print(out io.Writer) error {
