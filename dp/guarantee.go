@@ -1,8 +1,10 @@
 package dp
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 
 	"github.com/sotto-ml/sotto/dp/accounting"
 )
@@ -49,17 +51,37 @@ func (g Guarantee) MarshalJSON() ([]byte, error) {
 	if err := g.Plan.Validate(); err != nil {
 		return nil, err
 	}
-	return json.Marshal(wireGuarantee{g.Epsilon, g.Delta, relationNames[g.Relation], g.Steps, NotAccounted, g.Plan})
+	if g.Steps < 0 || g.Steps > g.Plan.Steps {
+		return nil, fmt.Errorf("dp: guarantee: Steps is %d, must lie in [0, %d]", g.Steps, g.Plan.Steps)
+	}
+	if !(g.Epsilon >= 0) || math.IsInf(g.Epsilon, 0) {
+		return nil, fmt.Errorf("dp: guarantee: Epsilon is %v, must be finite and not negative", g.Epsilon)
+	}
+	event, err := g.event()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(wireGuarantee{g.Epsilon, g.Delta, relationNames[g.Relation], g.Steps, event, NotAccounted, g.Plan})
+}
+
+// event is what was run, as package accounting writes it, so that others can
+// account for it again; nothing before the first step.
+func (g Guarantee) event() (json.RawMessage, error) {
+	if g.Steps == 0 {
+		return nil, nil
+	}
+	return accounting.MarshalEvent(g.Plan.event(g.Steps))
 }
 
 // wireGuarantee is a Guarantee in JSON.
 type wireGuarantee struct {
-	Epsilon      float64 `json:"epsilon"`
-	Delta        float64 `json:"delta"`
-	Relation     string  `json:"relation"`
-	Steps        int     `json:"steps"`
-	NotAccounted string  `json:"not_accounted"`
-	Plan         Plan    `json:"plan"`
+	Epsilon      float64         `json:"epsilon"`
+	Delta        float64         `json:"delta"`
+	Relation     string          `json:"relation"`
+	Steps        int             `json:"steps"`
+	Event        json.RawMessage `json:"event,omitempty"`
+	NotAccounted string          `json:"not_accounted"`
+	Plan         Plan            `json:"plan"`
 }
 
 // UnmarshalJSON reads a guarantee that MarshalJSON wrote. It refuses one that
@@ -82,6 +104,20 @@ func (g *Guarantee) UnmarshalJSON(data []byte) error {
 	case w.Steps < 0 || w.Steps > w.Plan.Steps:
 		return fmt.Errorf("dp: guarantee: steps is %d, must lie in [0, %d]", w.Steps, w.Plan.Steps)
 	}
-	*g = Guarantee{Epsilon: w.Epsilon, Delta: w.Delta, Relation: w.Plan.Relation, Steps: w.Steps, Plan: w.Plan}
+	read := Guarantee{Epsilon: w.Epsilon, Delta: w.Delta, Relation: w.Plan.Relation, Steps: w.Steps, Plan: w.Plan}
+	event, err := read.event()
+	if err != nil {
+		return fmt.Errorf("dp: guarantee: %w", err)
+	}
+	var written bytes.Buffer
+	if len(w.Event) > 0 {
+		if err := json.Compact(&written, w.Event); err != nil {
+			return fmt.Errorf("dp: guarantee: %w", err)
+		}
+	}
+	if written.String() != string(event) {
+		return fmt.Errorf("dp: guarantee: event is %s, its plan's is %s", written.String(), event)
+	}
+	*g = read
 	return nil
 }

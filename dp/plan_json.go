@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"strings"
 )
 
 // wirePlan is a Plan in JSON. Floats are written so that they read back exactly.
@@ -100,7 +102,9 @@ func strictClip[C Clip](data []byte) (Clip, error) {
 	return c, nil
 }
 
-// strict decodes one JSON value and refuses unknown fields and whatever follows.
+// strict decodes one JSON object into a struct. Its members must be the struct's,
+// by their exact names, each once and all but those that may be omitted: what one
+// reader overlooks and another obeys would be two documents in one.
 func strict(data []byte, to any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
@@ -110,5 +114,43 @@ func strict(data []byte, to any) error {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("more than one value")
 	}
+	seen, err := members(data)
+	if err != nil {
+		return err
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(to).Elem()) {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch n := seen[name]; {
+		case n > 1:
+			return fmt.Errorf("%s is given twice", name)
+		case n == 0 && options != "omitempty":
+			return fmt.Errorf("%s is missing", name)
+		}
+		delete(seen, name)
+	}
+	for name := range seen {
+		return fmt.Errorf("unknown field %q", name)
+	}
 	return nil
+}
+
+// members counts the members of a valid JSON object by name.
+func members(data []byte) (map[string]int, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, errors.New("not an object")
+	}
+	seen := map[string]int{}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		seen[name.(string)]++
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, err
+		}
+	}
+	return seen, nil
 }

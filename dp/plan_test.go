@@ -1,6 +1,7 @@
 package dp
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"reflect"
@@ -196,6 +197,49 @@ func TestGuaranteeTravelsAsJSON(t *testing.T) {
 			require.Error(t, json.Unmarshal([]byte(bad), &q), bad)
 			require.Zero(t, q)
 		}
+	}
+}
+
+// A document that says a thing twice, in another spelling or not at all reads
+// differently to different readers: a guarantee without an epsilon is not one
+// of 0.
+func TestJSONIsExact(t *testing.T) {
+	g, err := somePlan().Spent(4)
+	require.NoError(t, err)
+	g.Epsilon = 2.5
+	data, err := json.Marshal(g)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, new(Guarantee)))
+	for _, c := range []struct{ from, to, want string }{
+		{`"epsilon":2.5,`, ``, "epsilon is missing"},
+		{`"steps":4,`, ``, "steps is missing"},
+		{`"epsilon":2.5,`, `"epsilon":2.5,"epsilon":0.1,`, "epsilon is given twice"},
+		{`"epsilon":2.5,`, `"epsilon":2.5,"Epsilon":0.1,`, `unknown field "Epsilon"`},
+		{`"count":4`, `"count":3`, "event is"},
+		{`"batch_size":250,`, `"batch_size":250,"batch_size":250,`, "batch_size is given twice"},
+		{`"batch_size":250,`, `"Batch_Size":250,`, "batch_size is missing"},
+		{`"norm":1`, `"norm":1,"norm":2`, "norm is given twice"},
+	} {
+		bad := strings.Replace(string(data), c.from, c.to, 1)
+		require.NotEqual(t, string(data), bad, c.from)
+		require.ErrorContains(t, json.Unmarshal([]byte(bad), new(Guarantee)), c.want)
+	}
+	var spaced bytes.Buffer
+	require.NoError(t, json.Indent(&spaced, data, "", "  "))
+	require.NoError(t, json.Unmarshal(spaced.Bytes(), new(Guarantee)))
+	zero, err := somePlan().Spent(0)
+	require.NoError(t, err)
+	data, err = json.Marshal(zero)
+	require.NoError(t, err)
+	var back Guarantee
+	require.NoError(t, json.Unmarshal(data, &back))
+	require.Equal(t, zero, back)
+	for _, bad := range []Guarantee{
+		{Epsilon: math.Inf(1), Steps: 1, Plan: somePlan()}, {Epsilon: math.NaN(), Steps: 1, Plan: somePlan()},
+		{Epsilon: 1, Steps: 7, Plan: somePlan()}, {Epsilon: 1, Steps: -1, Plan: somePlan()},
+	} {
+		_, err := json.Marshal(bad)
+		require.ErrorContains(t, err, "dp: guarantee")
 	}
 }
 
