@@ -22,7 +22,8 @@ const pairwiseLen = 1024
 // relative error is at most 135·2^-24; a row with a NaN or infinity makes its
 // distances NaN or +Inf. Levels differ by rounding.
 //
-// It panics if the rows differ in length or dst is not of length n².
+// dst must be symmetric at first. It panics if the rows differ in length or dst
+// is not of length n².
 func SquaredDistances(dst []float64, rows [][]float32) {
 	n := len(rows)
 	if len(dst) != n*n {

@@ -2,10 +2,185 @@
 
 package kernel
 
-func squaredDistances(dst []float64, rows [][]float32) { squaredDistancesGeneric(dst, rows) }
+import (
+	"sync"
+	"unsafe"
+)
 
-func distancesTo(dst []float64, rows [][]float32, point []float32) {
-	distancesToGeneric(dst, rows, point)
+//go:noescape
+func distances512(x, y *unsafe.Pointer, first, n int, sums *float64, ld int) (added int)
+
+//go:noescape
+func distances256(x, y *unsafe.Pointer, first, n int, sums *float64, ld int) (added int)
+
+//go:noescape
+func addFour512(sum *float32, rows *unsafe.Pointer, w *float32, first, n int)
+
+//go:noescape
+func addFour256(sum *float32, rows *unsafe.Pointer, w *float32, first, n int)
+
+// A rowTable holds the rows' starts, and weights beside them.
+type rowTable struct {
+	rows []unsafe.Pointer
+	w    []float32
 }
 
-func weightedRows(dst []float32, rows [][]float32, w []float32) { weightedRowsGeneric(dst, rows, w) }
+var rowTables = sync.Pool{New: func() any { return new(rowTable) }}
+
+// fill takes the rows, and repeats the last until their number is a multiple of
+// four.
+func (t *rowTable) fill(rows [][]float32) {
+	t.rows = t.rows[:0]
+	for _, row := range rows {
+		t.rows = append(t.rows, unsafe.Pointer(unsafe.SliceData(row)))
+	}
+	for len(t.rows)%4 > 0 {
+		t.rows = append(t.rows, t.rows[len(t.rows)-1])
+	}
+}
+
+// done forgets the rows and gives t back.
+func (t *rowTable) done() {
+	clear(t.rows)
+	rowTables.Put(t)
+}
+
+// distances4 adds the distances of four rows to four others, but for those out
+// of range, to sums, and returns the bits of those added: 4·i+j of pair i, j.
+func distances4(level Level, x, y *[4]unsafe.Pointer, first, n int, sums *float64, ld int) (added int) {
+	if level == AVX512 {
+		return distances512(&x[0], &y[0], first, n, sums, ld)
+	}
+	left := distances256(&x[0], &y[0], first, n, sums, ld)
+	right := distances256(&x[0], &y[2], first, n, (*float64)(unsafe.Add(unsafe.Pointer(sums), 16)), ld)
+	for i := range 4 {
+		added |= (left >> (2 * i) & 3) << (4 * i)
+		added |= (right >> (2 * i) & 3) << (4*i + 2)
+	}
+	return added
+}
+
+const allAdded = 1<<16 - 1
+
+// squaredDistances fills the tiles on and above the diagonal, block by block of
+// coordinates, and copies what lies above it below.
+func squaredDistances(dst []float64, rows [][]float32) {
+	level := current
+	if level == Generic {
+		squaredDistancesGeneric(dst, rows)
+		return
+	}
+	t := rowTables.Get().(*rowTable)
+	defer t.done()
+	t.fill(rows)
+	n, d := len(rows), len(rows[0])
+	for first := 0; first < d; first += pairwiseLen {
+		count := min(pairwiseLen, d-first)
+		for i := 0; i < n; i += 4 {
+			x := (*[4]unsafe.Pointer)(t.rows[i:])
+			for j := i; j < n; j += 4 {
+				y := (*[4]unsafe.Pointer)(t.rows[j:])
+				var added int
+				if j+4 <= n {
+					added = distances4(level, x, y, 4*first, count, &dst[i*n+j], n)
+				} else {
+					var edge [16]float64
+					added = distances4(level, x, y, 4*first, count, &edge[0], 4)
+					for k, s := range edge {
+						if r, c := i+k/4, j+k%4; r < n && c < n && r != c {
+							dst[r*n+c] += s
+						}
+					}
+				}
+				if i == j {
+					added |= 0x8421 // distances of rows to themselves
+				}
+				if added == allAdded {
+					continue
+				}
+				for k := range 16 {
+					if r, c := i+k/4, j+k%4; added>>k&1 == 0 && r < n && c < n {
+						dst[r*n+c] += distanceExact(rows[r][first:first+count], rows[c][first:first+count])
+					}
+				}
+			}
+		}
+	}
+	for i := range n {
+		for j := range i {
+			dst[i*n+j] = dst[j*n+i]
+		}
+	}
+}
+
+// distancesTo measures four rows at a time; the point takes four columns.
+func distancesTo(dst []float64, rows [][]float32, point []float32) {
+	level := current
+	if level == Generic {
+		distancesToGeneric(dst, rows, point)
+		return
+	}
+	t := rowTables.Get().(*rowTable)
+	defer t.done()
+	t.fill(rows)
+	p := unsafe.Pointer(unsafe.SliceData(point))
+	y := [4]unsafe.Pointer{p, p, p, p}
+	for first := 0; first < len(point); first += pairwiseLen {
+		count := min(pairwiseLen, len(point)-first)
+		for i := 0; i < len(rows); i += 4 {
+			var sums [16]float64
+			added := distances4(level, (*[4]unsafe.Pointer)(t.rows[i:]), &y, 4*first, count, &sums[0], 4)
+			for k := range min(4, len(rows)-i) {
+				if added>>(4*k)&1 == 1 {
+					dst[i+k] += sums[4*k]
+				} else {
+					dst[i+k] += distanceExact(rows[i+k][first:first+count], point[first:first+count])
+				}
+			}
+		}
+	}
+}
+
+// weightedRows makes the sum of a block of columns aside, for dst may be a row
+// that is yet to be read, four rows at a time.
+func weightedRows(dst []float32, rows [][]float32, w []float32) {
+	if current == Generic {
+		weightedRowsGeneric(dst, rows, w)
+		return
+	}
+	t := rowTables.Get().(*rowTable)
+	defer t.done()
+	t.rows, t.w = t.rows[:0], t.w[:0]
+	for i, row := range rows {
+		if w[i] != 0 {
+			t.rows = append(t.rows, unsafe.Pointer(unsafe.SliceData(row)))
+			t.w = append(t.w, w[i])
+		}
+	}
+	if len(t.rows) == 0 {
+		clear(dst)
+		return
+	}
+	const block = 1024
+	var sum [block]float32
+	level := streamLevel(len(dst) * len(rows))
+	for first := 0; first < len(dst); first += block {
+		count := min(block, len(dst)-first)
+		row := func(i int) []float32 {
+			return unsafe.Slice((*float32)(unsafe.Add(t.rows[i], 4*first)), count)
+		}
+		scale(level, sum[:count], t.w[0], row(0))
+		i := 1
+		for ; i+4 <= len(t.rows); i += 4 {
+			if level == AVX512 {
+				addFour512(&sum[0], &t.rows[i], &t.w[i], 4*first, count)
+			} else {
+				addFour256(&sum[0], &t.rows[i], &t.w[i], 4*first, count)
+			}
+		}
+		for ; i < len(t.rows); i++ {
+			axpy(level, sum[:count], t.w[i], row(i))
+		}
+		copy(dst[first:first+count], sum[:count])
+	}
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"fmt"
+	"math"
+)
+
+func init() {
+	register("pairwise", writeFor(distances, addFour))
+}
+
+// A distanceTile is the squared distances of rows rows to columns others, each
+// in an accumulator of its own, so that a pair's bits do not depend on its place.
+type distanceTile struct {
+	rows, columns int
+	temps         []int
+}
+
+func distanceTileOf(v vec) distanceTile {
+	if v.bits == 512 {
+		return distanceTile{4, 4, []int{21, 22, 23, 24, 25, 26, 27, 28}}
+	}
+	return distanceTile{4, 2, []int{11, 12, 13}}
+}
+
+// distances adds the squared distances of four rows to four others (AVX2: two)
+// over n elements from byte first on to sums, whose rows are ld elements apart.
+// Those out of range it leaves: it returns the bits of those added, row by row.
+func distances(f *vectorFile, v vec) {
+	t := distanceTileOf(v)
+	f.raw("\n// func %s(x, y *unsafe.Pointer, first, n int, sums *float64, ld int) (added int)\n", v.name("distances"))
+	f.raw("TEXT ·%s(SB), NOSPLIT, $0-56\n", v.name("distances"))
+	x := []string{"R8", "R9", "R10", "R11"}
+	y := []string{"R12", "R13", "SI", "DI"}
+	f.op("MOVQ x+0(FP), AX")
+	f.op("MOVQ y+8(FP), BX")
+	f.op("MOVQ first+16(FP), DX")
+	f.op("MOVQ n+24(FP), CX")
+	for i := range t.rows {
+		f.op("MOVQ %d(AX), %s", 8*i, x[i])
+	}
+	for j := range t.columns {
+		f.op("MOVQ %d(BX), %s", 8*j, y[j])
+	}
+	pairs := t.rows * t.columns
+	for i := range pairs {
+		f.op("VXORPS %s, %s, %s", v.reg(i), v.reg(i), v.reg(i))
+	}
+	column, row := pairs, pairs+t.columns
+	terms := func(masked bool) {
+		load := func(base string, reg int) {
+			switch {
+			case !masked:
+				f.op("VMOVUPS (%s)(DX*1), %s", base, v.reg(reg))
+			case v.bits == 512:
+				f.op("VMOVUPS.Z (%s)(DX*1), K1, %s", base, v.reg(reg))
+			default:
+				f.op("VMASKMOVPS (%s)(DX*1), Y15, %s", base, v.reg(reg))
+			}
+		}
+		for j := range t.columns {
+			load(y[j], column+j)
+		}
+		next := 0
+		for i := range t.rows {
+			load(x[i], row)
+			for j := range t.columns {
+				d := v.reg(t.temps[next%len(t.temps)])
+				next++
+				f.op("VSUBPS %s, %s, %s", v.reg(column+j), v.reg(row), d)
+				f.op("VFMADD231PS %s, %s, %s", d, d, v.reg(i*t.columns+j))
+			}
+		}
+	}
+	f.op("SUBQ $%d, CX", v.floats())
+	f.op("JLT tail")
+	f.op("PCALIGN $32")
+	f.label("vector")
+	terms(false)
+	f.op("ADDQ $%d, DX", v.bytes())
+	f.op("SUBQ $%d, CX", v.floats())
+	f.op("JGE vector")
+	f.label("tail")
+	f.op("ADDQ $%d, CX", v.floats())
+	f.op("JZ fold")
+	f.mask(v)
+	terms(true)
+	f.label("fold")
+	f.op("MOVQ sums+32(FP), DI")
+	f.op("MOVQ ld+40(FP), SI")
+	f.op("SHLQ $3, SI")
+	f.op("XORQ BX, BX")
+	if v.bits == 512 {
+		for i := range pairs {
+			f.op("VEXTRACTF32X8 $1, Z%d, Y16", i)
+			f.op("VADDPS Y16, Y%d, Y%d", i, i)
+		}
+	}
+	hadd := func(a, b int) { f.op("VHADDPS Y%d, Y%d, Y%d", b, a, a) }
+	// Four sums at a time: a row of the tile, or two of two columns.
+	for i := 0; i < pairs; i += 4 {
+		hadd(i, i+1)
+		hadd(i+2, i+3)
+		hadd(i, i+2)
+		high, low, in := i+1, i, i+2
+		f.op("VEXTRACTF128 $1, Y%d, X%d", low, high)
+		f.op("VADDPS X%d, X%d, X%d", high, low, low)
+		f.op("VBROADCASTSS %s, X%d", f.float(math.Ldexp(1, -100)), high)
+		f.op("VCMPPS $0x1d, X%d, X%d, X%d", high, low, in) // not less than tinySum, in order
+		f.op("VBROADCASTSS %s, X%d", f.float(math.MaxFloat32), high)
+		f.op("VCMPPS $0x12, X%d, X%d, X%d", high, low, high) // nor above MaxFloat32
+		f.op("VANDPS X%d, X%d, X%d", high, in, in)
+		f.op("VANDPS X%d, X%d, X%d", in, low, low)
+		f.op("VMOVMSKPS X%d, AX", in)
+		if i > 0 {
+			f.op("SHLQ $%d, AX", i)
+		}
+		f.op("ORQ AX, BX")
+		f.op("VCVTPS2PD X%d, Y%d", low, low)
+		if t.columns == 4 {
+			f.op("VADDPD (DI), Y%d, Y%d", low, low)
+			f.op("VMOVUPD Y%d, (DI)", low)
+			f.op("ADDQ SI, DI")
+			continue
+		}
+		f.op("VEXTRACTF128 $1, Y%d, X%d", low, high)
+		for _, reg := range []int{low, high} {
+			f.op("VADDPD (DI), X%d, X%d", reg, reg)
+			f.op("VMOVUPD X%d, (DI)", reg)
+			f.op("ADDQ SI, DI")
+		}
+	}
+	f.op("MOVQ BX, added+48(FP)")
+	f.op("VZEROUPPER")
+	f.op("RET")
+}
+
+// addFour adds four weighted rows of n elements, from byte first on, to sum.
+func addFour(f *vectorFile, v vec) {
+	f.words(v.name("addFour"), []word{
+		{"sum", "*float32", "DI"}, {"rows", "*unsafe.Pointer", "AX"}, {"w", "*float32", "BX"}, {"first", "int", "DX"}, {"n", "int", "CX"},
+	}, "")
+	x := []string{"R8", "R9", "R10", "R11"}
+	for i := range x {
+		f.op("MOVQ %d(AX), %s", 8*i, x[i])
+		f.op("ADDQ DX, %s", x[i])
+		f.op("VBROADCASTSS %d(BX), %s", 4*i, v.reg(i))
+	}
+	f.op("XORQ DX, DX")
+	terms := func(vectors int, masked bool) {
+		at := func(base string, i int) string {
+			if i == 0 {
+				return "(" + base + ")(DX*1)"
+			}
+			return fmt.Sprintf("%d(%s)(DX*1)", i*v.bytes(), base)
+		}
+		load := func(base string, i, reg int) {
+			switch {
+			case !masked:
+				f.op("VMOVUPS %s, %s", at(base, i), v.reg(reg))
+			case v.bits == 512:
+				f.op("VMOVUPS.Z %s, K1, %s", at(base, i), v.reg(reg))
+			default:
+				f.op("VMASKMOVPS %s, Y15, %s", at(base, i), v.reg(reg))
+			}
+		}
+		for i := range vectors {
+			load("DI", i, 4+i)
+		}
+		for k := range x {
+			for i := range vectors {
+				load(x[k], i, 8+i)
+			}
+			for i := range vectors {
+				f.op("VMULPS %s, %s, %s", v.reg(8+i), v.reg(k), v.reg(8+i))
+				f.op("VADDPS %s, %s, %s", v.reg(8+i), v.reg(4+i), v.reg(4+i))
+			}
+		}
+		for i := range vectors {
+			switch {
+			case !masked:
+				f.op("VMOVUPS %s, %s", v.reg(4+i), at("DI", i))
+			case v.bits == 512:
+				f.op("VMOVUPS %s, K1, %s", v.reg(4+i), at("DI", i))
+			default:
+				f.op("VMASKMOVPS %s, Y15, %s", v.reg(4+i), at("DI", i))
+			}
+		}
+	}
+	for _, vectors := range []int{4, 1} {
+		label := map[int]string{4: "round", 1: "one"}[vectors]
+		f.op("SUBQ $%d, CX", vectors*v.floats())
+		f.op("JLT after%s", label)
+		f.op("PCALIGN $32")
+		f.label(label)
+		terms(vectors, false)
+		f.op("ADDQ $%d, DX", vectors*v.bytes())
+		f.op("SUBQ $%d, CX", vectors*v.floats())
+		f.op("JGE %s", label)
+		f.label("after%s", label)
+		f.op("ADDQ $%d, CX", vectors*v.floats())
+	}
+	f.op("TESTQ CX, CX")
+	f.op("JZ done")
+	f.mask(v)
+	terms(1, true)
+	f.label("done")
+	f.op("VZEROUPPER")
+	f.op("RET")
+}
