@@ -8,16 +8,16 @@ import (
 )
 
 //go:noescape
-func distances512(x, y *unsafe.Pointer, first, n int, sums *float64, ld int) (added int)
+func distances512(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)
 
 //go:noescape
-func distances256(x, y *unsafe.Pointer, first, n int, sums *float64, ld int) (added int)
+func distances256(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)
 
 //go:noescape
-func addFour512(sum *float32, rows *unsafe.Pointer, w *float32, first, n int)
+func addFour512(sum *float32, rows *unsafe.Pointer, w *float32, first, n int, ahead *unsafe.Pointer, next int)
 
 //go:noescape
-func addFour256(sum *float32, rows *unsafe.Pointer, w *float32, first, n int)
+func addFour256(sum *float32, rows *unsafe.Pointer, w *float32, first, n int, ahead *unsafe.Pointer, next int)
 
 // A rowTable holds the rows' starts, and weights beside them.
 type rowTable struct {
@@ -47,12 +47,12 @@ func (t *rowTable) done() {
 
 // distances4 adds the distances of four rows to four others, but for those out
 // of range, to sums, and returns the bits of those added: 4·i+j of pair i, j.
-func distances4(level Level, x, y *[4]unsafe.Pointer, first, n int, sums *float64, ld int) (added int) {
+func distances4(level Level, x, y *[4]unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int) {
 	if level == AVX512 {
-		return distances512(&x[0], &y[0], first, n, sums, ld)
+		return distances512(&x[0], &y[0], first, n, sums, ld, ahead, ahead2)
 	}
-	left := distances256(&x[0], &y[0], first, n, sums, ld)
-	right := distances256(&x[0], &y[2], first, n, (*float64)(unsafe.Add(unsafe.Pointer(sums), 16)), ld)
+	left := distances256(&x[0], &y[0], first, n, sums, ld, ahead, ahead)
+	right := distances256(&x[0], &y[2], first, n, (*float64)(unsafe.Add(unsafe.Pointer(sums), 16)), ld, ahead2, ahead2)
 	for i := range 4 {
 		added |= (left >> (2 * i) & 3) << (4 * i)
 		added |= (right >> (2 * i) & 3) << (4*i + 2)
@@ -76,16 +76,22 @@ func squaredDistances(dst []float64, rows [][]float32) {
 	n, d := len(rows), len(rows[0])
 	for first := 0; first < d; first += pairwiseLen {
 		count := min(pairwiseLen, d-first)
+		next := 4 * min(first+pairwiseLen, (d-1)/pairwiseLen*pairwiseLen)
+		fetched := 0
+		ahead := func() unsafe.Pointer { // each row once, then the last again
+			fetched = min(fetched+1, n)
+			return unsafe.Add(t.rows[fetched-1], next)
+		}
 		for i := 0; i < n; i += 4 {
 			x := (*[4]unsafe.Pointer)(t.rows[i:])
 			for j := i; j < n; j += 4 {
 				y := (*[4]unsafe.Pointer)(t.rows[j:])
 				var added int
 				if j+4 <= n {
-					added = distances4(level, x, y, 4*first, count, &dst[i*n+j], n)
+					added = distances4(level, x, y, 4*first, count, &dst[i*n+j], n, ahead(), ahead())
 				} else {
 					var edge [16]float64
-					added = distances4(level, x, y, 4*first, count, &edge[0], 4)
+					added = distances4(level, x, y, 4*first, count, &edge[0], 4, ahead(), ahead())
 					for k, s := range edge {
 						if r, c := i+k/4, j+k%4; r < n && c < n && r != c {
 							dst[r*n+c] += s
@@ -127,9 +133,11 @@ func distancesTo(dst []float64, rows [][]float32, point []float32) {
 	y := [4]unsafe.Pointer{p, p, p, p}
 	for first := 0; first < len(point); first += pairwiseLen {
 		count := min(pairwiseLen, len(point)-first)
+		next := 4 * min(first+pairwiseLen, (len(point)-1)/pairwiseLen*pairwiseLen)
 		for i := 0; i < len(rows); i += 4 {
 			var sums [16]float64
-			added := distances4(level, (*[4]unsafe.Pointer)(t.rows[i:]), &y, 4*first, count, &sums[0], 4)
+			added := distances4(level, (*[4]unsafe.Pointer)(t.rows[i:]), &y, 4*first, count, &sums[0], 4,
+				unsafe.Add(t.rows[i], next), unsafe.Add(t.rows[i+1], next))
 			for k := range min(4, len(rows)-i) {
 				if added>>(4*k)&1 == 1 {
 					dst[i+k] += sums[4*k]
@@ -172,10 +180,14 @@ func weightedRows(dst []float32, rows [][]float32, w []float32) {
 		scale(level, sum[:count], t.w[0], row(0))
 		i := 1
 		for ; i+4 <= len(t.rows); i += 4 {
+			ahead, next := &t.rows[1], 4*(first+count)
+			if i+8 <= len(t.rows) {
+				ahead, next = &t.rows[i+4], 4*first
+			}
 			if level == AVX512 {
-				addFour512(&sum[0], &t.rows[i], &t.w[i], 4*first, count)
+				addFour512(&sum[0], &t.rows[i], &t.w[i], 4*first, count, ahead, next)
 			} else {
-				addFour256(&sum[0], &t.rows[i], &t.w[i], 4*first, count)
+				addFour256(&sum[0], &t.rows[i], &t.w[i], 4*first, count, ahead, next)
 			}
 		}
 		for ; i < len(t.rows); i++ {

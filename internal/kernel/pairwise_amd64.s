@@ -24,8 +24,8 @@ DATA vectorConst<>+48(SB)/8, $0x7f7fffff7f7fffff
 DATA vectorConst<>+56(SB)/8, $0x7f7fffff7f7fffff
 GLOBL vectorConst<>(SB), RODATA|NOPTR, $64
 
-// func distances512(x, y *unsafe.Pointer, first, n int, sums *float64, ld int) (added int)
-TEXT ·distances512(SB), NOSPLIT, $0-56
+// func distances512(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)
+TEXT ·distances512(SB), NOSPLIT, $0-72
 	MOVQ x+0(FP), AX
 	MOVQ y+8(FP), BX
 	MOVQ first+16(FP), DX
@@ -38,6 +38,8 @@ TEXT ·distances512(SB), NOSPLIT, $0-56
 	MOVQ 8(BX), R13
 	MOVQ 16(BX), SI
 	MOVQ 24(BX), DI
+	MOVQ ahead+48(FP), AX
+	MOVQ ahead2+56(FP), BX
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -98,6 +100,10 @@ vector:
 	VFMADD231PS Z27, Z27, Z14
 	VSUBPS Z19, Z20, Z28
 	VFMADD231PS Z28, Z28, Z15
+	PREFETCHT1 (AX)
+	ADDQ $64, AX
+	PREFETCHT1 (BX)
+	ADDQ $64, BX
 	ADDQ $64, DX
 	SUBQ $16, CX
 	JGE vector
@@ -256,12 +262,12 @@ fold:
 	VADDPD (DI), Y12, Y12
 	VMOVUPD Y12, (DI)
 	ADDQ SI, DI
-	MOVQ BX, added+48(FP)
+	MOVQ BX, added+64(FP)
 	VZEROUPPER
 	RET
 
-// func distances256(x, y *unsafe.Pointer, first, n int, sums *float64, ld int) (added int)
-TEXT ·distances256(SB), NOSPLIT, $0-56
+// func distances256(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)
+TEXT ·distances256(SB), NOSPLIT, $0-72
 	MOVQ x+0(FP), AX
 	MOVQ y+8(FP), BX
 	MOVQ first+16(FP), DX
@@ -272,6 +278,8 @@ TEXT ·distances256(SB), NOSPLIT, $0-56
 	MOVQ 24(AX), R11
 	MOVQ 0(BX), R12
 	MOVQ 8(BX), R13
+	MOVQ ahead+48(FP), AX
+	MOVQ ahead2+56(FP), BX
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -306,6 +314,8 @@ vector:
 	VFMADD231PS Y11, Y11, Y6
 	VSUBPS Y9, Y10, Y12
 	VFMADD231PS Y12, Y12, Y7
+	PREFETCHT1 (AX)
+	ADDQ $32, AX
 	ADDQ $32, DX
 	SUBQ $8, CX
 	JGE vector
@@ -386,12 +396,12 @@ fold:
 	VADDPD (DI), X5, X5
 	VMOVUPD X5, (DI)
 	ADDQ SI, DI
-	MOVQ BX, added+48(FP)
+	MOVQ BX, added+64(FP)
 	VZEROUPPER
 	RET
 
-// func addFour512(sum *float32, rows *unsafe.Pointer, w *float32, first int, n int)
-TEXT ·addFour512(SB), NOSPLIT, $0-40
+// func addFour512(sum *float32, rows *unsafe.Pointer, w *float32, first int, n int, ahead *unsafe.Pointer, next int)
+TEXT ·addFour512(SB), NOSPLIT, $0-56
 	MOVQ sum+0(FP), DI
 	MOVQ rows+8(FP), AX
 	MOVQ w+16(FP), BX
@@ -409,6 +419,16 @@ TEXT ·addFour512(SB), NOSPLIT, $0-40
 	MOVQ 24(AX), R11
 	ADDQ DX, R11
 	VBROADCASTSS 12(BX), Z3
+	MOVQ ahead+40(FP), AX
+	MOVQ next+48(FP), DX
+	MOVQ 0(AX), R12
+	ADDQ DX, R12
+	MOVQ 8(AX), R13
+	ADDQ DX, R13
+	MOVQ 16(AX), SI
+	ADDQ DX, SI
+	MOVQ 24(AX), BX
+	ADDQ DX, BX
 	XORQ DX, DX
 	SUBQ $64, CX
 	JLT afterround
@@ -422,6 +442,10 @@ round:
 	VMOVUPS 64(R8)(DX*1), Z9
 	VMOVUPS 128(R8)(DX*1), Z10
 	VMOVUPS 192(R8)(DX*1), Z11
+	PREFETCHT1 0(R12)(DX*1)
+	PREFETCHT1 64(R12)(DX*1)
+	PREFETCHT1 128(R12)(DX*1)
+	PREFETCHT1 192(R12)(DX*1)
 	VMULPS Z8, Z0, Z8
 	VADDPS Z8, Z4, Z4
 	VMULPS Z9, Z0, Z9
@@ -434,6 +458,10 @@ round:
 	VMOVUPS 64(R9)(DX*1), Z9
 	VMOVUPS 128(R9)(DX*1), Z10
 	VMOVUPS 192(R9)(DX*1), Z11
+	PREFETCHT1 0(R13)(DX*1)
+	PREFETCHT1 64(R13)(DX*1)
+	PREFETCHT1 128(R13)(DX*1)
+	PREFETCHT1 192(R13)(DX*1)
 	VMULPS Z8, Z1, Z8
 	VADDPS Z8, Z4, Z4
 	VMULPS Z9, Z1, Z9
@@ -446,6 +474,10 @@ round:
 	VMOVUPS 64(R10)(DX*1), Z9
 	VMOVUPS 128(R10)(DX*1), Z10
 	VMOVUPS 192(R10)(DX*1), Z11
+	PREFETCHT1 0(SI)(DX*1)
+	PREFETCHT1 64(SI)(DX*1)
+	PREFETCHT1 128(SI)(DX*1)
+	PREFETCHT1 192(SI)(DX*1)
 	VMULPS Z8, Z2, Z8
 	VADDPS Z8, Z4, Z4
 	VMULPS Z9, Z2, Z9
@@ -458,6 +490,10 @@ round:
 	VMOVUPS 64(R11)(DX*1), Z9
 	VMOVUPS 128(R11)(DX*1), Z10
 	VMOVUPS 192(R11)(DX*1), Z11
+	PREFETCHT1 0(BX)(DX*1)
+	PREFETCHT1 64(BX)(DX*1)
+	PREFETCHT1 128(BX)(DX*1)
+	PREFETCHT1 192(BX)(DX*1)
 	VMULPS Z8, Z3, Z8
 	VADDPS Z8, Z4, Z4
 	VMULPS Z9, Z3, Z9
@@ -522,8 +558,8 @@ done:
 	VZEROUPPER
 	RET
 
-// func addFour256(sum *float32, rows *unsafe.Pointer, w *float32, first int, n int)
-TEXT ·addFour256(SB), NOSPLIT, $0-40
+// func addFour256(sum *float32, rows *unsafe.Pointer, w *float32, first int, n int, ahead *unsafe.Pointer, next int)
+TEXT ·addFour256(SB), NOSPLIT, $0-56
 	MOVQ sum+0(FP), DI
 	MOVQ rows+8(FP), AX
 	MOVQ w+16(FP), BX
@@ -541,6 +577,16 @@ TEXT ·addFour256(SB), NOSPLIT, $0-40
 	MOVQ 24(AX), R11
 	ADDQ DX, R11
 	VBROADCASTSS 12(BX), Y3
+	MOVQ ahead+40(FP), AX
+	MOVQ next+48(FP), DX
+	MOVQ 0(AX), R12
+	ADDQ DX, R12
+	MOVQ 8(AX), R13
+	ADDQ DX, R13
+	MOVQ 16(AX), SI
+	ADDQ DX, SI
+	MOVQ 24(AX), BX
+	ADDQ DX, BX
 	XORQ DX, DX
 	SUBQ $32, CX
 	JLT afterround
@@ -554,6 +600,8 @@ round:
 	VMOVUPS 32(R8)(DX*1), Y9
 	VMOVUPS 64(R8)(DX*1), Y10
 	VMOVUPS 96(R8)(DX*1), Y11
+	PREFETCHT1 0(R12)(DX*1)
+	PREFETCHT1 64(R12)(DX*1)
 	VMULPS Y8, Y0, Y8
 	VADDPS Y8, Y4, Y4
 	VMULPS Y9, Y0, Y9
@@ -566,6 +614,8 @@ round:
 	VMOVUPS 32(R9)(DX*1), Y9
 	VMOVUPS 64(R9)(DX*1), Y10
 	VMOVUPS 96(R9)(DX*1), Y11
+	PREFETCHT1 0(R13)(DX*1)
+	PREFETCHT1 64(R13)(DX*1)
 	VMULPS Y8, Y1, Y8
 	VADDPS Y8, Y4, Y4
 	VMULPS Y9, Y1, Y9
@@ -578,6 +628,8 @@ round:
 	VMOVUPS 32(R10)(DX*1), Y9
 	VMOVUPS 64(R10)(DX*1), Y10
 	VMOVUPS 96(R10)(DX*1), Y11
+	PREFETCHT1 0(SI)(DX*1)
+	PREFETCHT1 64(SI)(DX*1)
 	VMULPS Y8, Y2, Y8
 	VADDPS Y8, Y4, Y4
 	VMULPS Y9, Y2, Y9
@@ -590,6 +642,8 @@ round:
 	VMOVUPS 32(R11)(DX*1), Y9
 	VMOVUPS 64(R11)(DX*1), Y10
 	VMOVUPS 96(R11)(DX*1), Y11
+	PREFETCHT1 0(BX)(DX*1)
+	PREFETCHT1 64(BX)(DX*1)
 	VMULPS Y8, Y3, Y8
 	VADDPS Y8, Y4, Y4
 	VMULPS Y9, Y3, Y9

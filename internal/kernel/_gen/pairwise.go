@@ -26,10 +26,11 @@ func distanceTileOf(v vec) distanceTile {
 // distances adds the squared distances of four rows to four others (AVX2: two)
 // over n elements from byte first on to sums, whose rows are ld elements apart.
 // Those out of range it leaves: it returns the bits of those added, row by row.
+// Meanwhile it fetches n elements at ahead, and AVX-512 at ahead2.
 func distances(f *vectorFile, v vec) {
 	t := distanceTileOf(v)
-	f.raw("\n// func %s(x, y *unsafe.Pointer, first, n int, sums *float64, ld int) (added int)\n", v.name("distances"))
-	f.raw("TEXT ·%s(SB), NOSPLIT, $0-56\n", v.name("distances"))
+	f.raw("\n// func %s(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)\n", v.name("distances"))
+	f.raw("TEXT ·%s(SB), NOSPLIT, $0-72\n", v.name("distances"))
 	x := []string{"R8", "R9", "R10", "R11"}
 	y := []string{"R12", "R13", "SI", "DI"}
 	f.op("MOVQ x+0(FP), AX")
@@ -42,6 +43,8 @@ func distances(f *vectorFile, v vec) {
 	for j := range t.columns {
 		f.op("MOVQ %d(BX), %s", 8*j, y[j])
 	}
+	f.op("MOVQ ahead+48(FP), AX")
+	f.op("MOVQ ahead2+56(FP), BX")
 	pairs := t.rows * t.columns
 	for i := range pairs {
 		f.op("VXORPS %s, %s, %s", v.reg(i), v.reg(i), v.reg(i))
@@ -77,6 +80,12 @@ func distances(f *vectorFile, v vec) {
 	f.op("PCALIGN $32")
 	f.label("vector")
 	terms(false)
+	f.op("PREFETCHT1 (AX)")
+	f.op("ADDQ $%d, AX", v.bytes())
+	if v.bits == 512 {
+		f.op("PREFETCHT1 (BX)")
+		f.op("ADDQ $%d, BX", v.bytes())
+	}
 	f.op("ADDQ $%d, DX", v.bytes())
 	f.op("SUBQ $%d, CX", v.floats())
 	f.op("JGE vector")
@@ -130,21 +139,29 @@ func distances(f *vectorFile, v vec) {
 			f.op("ADDQ SI, DI")
 		}
 	}
-	f.op("MOVQ BX, added+48(FP)")
+	f.op("MOVQ BX, added+64(FP)")
 	f.op("VZEROUPPER")
 	f.op("RET")
 }
 
-// addFour adds four weighted rows of n elements, from byte first on, to sum.
+// addFour adds four weighted rows of n elements, from byte first on, to sum,
+// and fetches as many of four others, from byte next on.
 func addFour(f *vectorFile, v vec) {
 	f.words(v.name("addFour"), []word{
 		{"sum", "*float32", "DI"}, {"rows", "*unsafe.Pointer", "AX"}, {"w", "*float32", "BX"}, {"first", "int", "DX"}, {"n", "int", "CX"},
+		{"ahead", "*unsafe.Pointer", ""}, {"next", "int", ""},
 	}, "")
-	x := []string{"R8", "R9", "R10", "R11"}
+	x, ahead := []string{"R8", "R9", "R10", "R11"}, []string{"R12", "R13", "SI", "BX"}
 	for i := range x {
 		f.op("MOVQ %d(AX), %s", 8*i, x[i])
 		f.op("ADDQ DX, %s", x[i])
 		f.op("VBROADCASTSS %d(BX), %s", 4*i, v.reg(i))
+	}
+	f.op("MOVQ ahead+40(FP), AX")
+	f.op("MOVQ next+48(FP), DX")
+	for i := range ahead {
+		f.op("MOVQ %d(AX), %s", 8*i, ahead[i])
+		f.op("ADDQ DX, %s", ahead[i])
 	}
 	f.op("XORQ DX, DX")
 	terms := func(vectors int, masked bool) {
@@ -170,6 +187,9 @@ func addFour(f *vectorFile, v vec) {
 		for k := range x {
 			for i := range vectors {
 				load(x[k], i, 8+i)
+			}
+			for line := 0; line < vectors*v.bytes() && vectors > 1; line += 64 {
+				f.op("PREFETCHT1 %d(%s)(DX*1)", line, ahead[k])
 			}
 			for i := range vectors {
 				f.op("VMULPS %s, %s, %s", v.reg(8+i), v.reg(k), v.reg(8+i))
