@@ -194,7 +194,7 @@ func TestKilled(t *testing.T) {
 	}
 	group.Wait()
 	require.EqualValues(t, kills, done.Load())
-	require.Greater(t, records.Load(), int64(kills)/2, "the processes wrote")
+	require.Greater(t, records.Load(), int64(kills)/10, "the processes wrote")
 	t.Logf("%d kills within %v, %d records", done.Load(), span, records.Load())
 }
 
