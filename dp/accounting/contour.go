@@ -35,18 +35,6 @@ import (
 // Rounding is carried along: every loss has a bound of its error, hence every
 // weight; |x^T - y^T| <= T |x-y| max(|x|,|y|)^(T-1) takes it through powers.
 
-// analytic is a pair whose cumulants can be computed on the complex plane.
-type analytic interface {
-	cumulants(s float64) (k, k1, k2 float64)
-	line(c, reach float64) (*line, bool)
-}
-
-// term is a pair, count times over.
-type term struct {
-	pair  analytic
-	count float64
-}
-
 // sum is a sum of independent losses: of a normal one of variance mu2 and mean
 // mu2/2, and of terms.
 type sum struct {
@@ -72,11 +60,7 @@ func (m sum) bound(s float64) float64 {
 	}
 	k := m.mu2 * s * (s + 1) / 2
 	for _, t := range m.terms {
-		l, ok := t.pair.line(s, 0)
-		if !ok {
-			return math.Inf(1)
-		}
-		k += t.count * (l.k + l.err)
+		k += t.count * t.pair.bound(s)
 	}
 	return k + math.Abs(k)*16*ulp
 }

@@ -1,8 +1,6 @@
 package accounting
 
 import (
-	"errors"
-	"fmt"
 	"math"
 )
 
@@ -11,202 +9,337 @@ type Interval struct {
 	Lower, Upper float64
 }
 
-// Epsilon is the ε of an event at delta, in (0, 1), under a relation.
+// Epsilon is the ε of an event at delta, in (0, 1), under a relation. Both are
+// infinite where the event has no finite ε. The lower bound is of the worst
+// mechanism that the event describes.
 func Epsilon(e Event, r Relation, delta float64) (Interval, error) {
-	list, err := parts(e, r)
-	if err != nil {
-		return Interval{}, err
-	}
 	if err := checkDelta(delta); err != nil {
 		return Interval{}, err
 	}
-	if len(list) == 0 {
-		return Interval{}, nil
-	}
-	if i, ok := contourEpsilon(list, r, delta); ok {
-		return i, nil
-	}
-	upper := upperEpsilon(list, r, delta)
-	lower := 0.0
-	for _, d := range directions(r) {
-		c := compose(list, d, delta*1e-7, false)
-		if slack := c.lostDown + c.roundoff; c.ok {
-			lower = max(lower, c.epsilon(delta+slack))
-		}
-	}
-	return Interval{min(lower, upper), upper}, nil
+	return best(e, r, delta, func(b *bill) (Interval, bool) { return b.epsilon(delta), true })
 }
 
-// upperEpsilon is the guarantee alone.
-func upperEpsilon(list []part, r Relation, delta float64) float64 {
-	if i, ok := contourEpsilon(list, r, delta); ok {
-		return i.Upper
-	}
-	upper := 0.0
-	for _, d := range directions(r) {
-		c := compose(list, d, delta*1e-7, true)
-		slack := c.infinite + c.lostUp + c.roundoff
-		if !c.ok || slack > delta/100 {
-			return epsilonRDP(list, r, delta)
-		}
-		upper = max(upper, c.epsilon(delta-slack))
-	}
-	return upper
-}
-
-// Delta is the δ of an event at epsilon, in [0, 1e6], under a relation. Upper is
-// no less than about 1e-12, the rounding of what it is computed by.
-func Delta(e Event, r Relation, epsilon float64) (Interval, error) {
-	list, err := parts(e, r)
-	if err != nil {
+// EpsilonPLD is [Epsilon] by composition on a grid alone, as other accountants
+// of privacy loss distributions have it: wider, slower, and never tighter.
+// It fails where the grid would be too large.
+func EpsilonPLD(e Event, r Relation, delta float64) (Interval, error) {
+	if err := checkDelta(delta); err != nil {
 		return Interval{}, err
 	}
-	if !(epsilon >= 0 && epsilon <= 1e6) {
-		return Interval{}, fmt.Errorf("accounting: epsilon is %v, must lie in [0, 10^6]", epsilon)
-	}
-	if len(list) == 0 {
-		return Interval{}, nil
-	}
-	if l, ok := contourLogDelta(list, r, epsilon); ok {
-		return Interval{math.Exp(l.Lower), math.Min(math.Exp(l.Upper), 1)}, nil
-	}
-	const tail = 1e-16
-	var i Interval
-	for _, d := range directions(r) {
-		c := compose(list, d, tail, true)
-		if !c.ok {
-			return Interval{0, 1}, nil
-		}
-		i.Upper = max(i.Upper, c.delta(epsilon)+c.infinite+c.lostUp+c.roundoff)
-		if c = compose(list, d, tail, false); c.ok {
-			i.Lower = max(i.Lower, c.delta(epsilon)-c.lostDown-c.roundoff)
-		}
-	}
-	i.Upper = min(i.Upper, 1)
-	i.Lower = min(max(i.Lower, 0), i.Upper)
-	return i, nil
+	return best(e, r, delta, func(b *bill) (Interval, bool) {
+		return b.bracket(math.Log(delta), math.Log(delta-b.fail), math.Inf(1), sum.gridEpsilon)
+	})
 }
 
-// CalibrateNoise returns the least noise multiplier, to a relative 1e-4, whose
-// event has an upper ε of at most epsilon at delta. The value returned was
-// itself seen to meet the budget. event must get no dearer with more noise.
-func CalibrateNoise(epsilon, delta float64, r Relation, event func(noiseMultiplier float64) Event) (float64, error) {
-	if !(epsilon > 0) || math.IsInf(epsilon, 0) {
-		return 0, fmt.Errorf("accounting: epsilon is %v, must be positive and finite", epsilon)
+// LogDelta is the natural logarithm of the δ of an event at epsilon, in [0, 10^6],
+// under a relation: at most 0, and minus infinity where δ is 0.
+func LogDelta(e Event, r Relation, epsilon float64) (Interval, error) {
+	if err := checkEpsilon(epsilon); err != nil {
+		return Interval{}, err
 	}
-	if err := checkDelta(delta); err != nil {
-		return 0, err
-	}
-	meets := func(sigma float64) (bool, error) {
-		list, err := parts(event(sigma), r)
-		return err == nil && (len(list) == 0 || upperEpsilon(list, r, delta) <= epsilon), err
-	}
-	const least, most = 1e-2, 1e6
-	good := 1.0
-	for {
-		ok, err := meets(good)
-		if err != nil {
-			return 0, err
-		}
-		if ok {
-			break
-		}
-		if good *= 2; good > most {
-			return 0, errors.New("accounting: no noise multiplier up to 10^6 meets the budget")
-		}
-	}
-	bad := good / 2
-	for bad > least {
-		ok, err := meets(bad)
-		if err != nil {
-			return 0, err
-		}
-		if !ok {
-			break
-		}
-		good, bad = bad, bad/2
-	}
-	if bad <= least {
-		return good, nil
-	}
-	for good/bad > 1+1e-4 {
-		mid := math.Sqrt(good * bad)
-		ok, err := meets(mid)
-		if err != nil {
-			return 0, err
-		}
-		if ok {
-			good = mid
-		} else {
-			bad = mid
-		}
-	}
-	return good, nil
-}
-
-// sumOf is the sum of the losses in one direction.
-func sumOf(list []part, d direction) sum {
-	var m sum
-	count := map[[2]float64]float64{}
-	var order [][2]float64
-	for _, p := range list {
-		if p.rate == 1 {
-			mu := 1 / p.sigma
-			if d == replace {
-				mu *= 2
+	out := Interval{math.Inf(-1), 0}
+	for _, hint := range []float64{1e-3, 1e-6, 1e-9, 1e-15} {
+		i, err := best(e, r, hint, func(b *bill) (Interval, bool) {
+			i := b.logDelta(epsilon)
+			if b.fail > 0 {
+				i.Upper = min(logAdd(i.Upper, math.Log(b.fail)), 0)
 			}
-			m.mu2 += float64(p.count) * mu * mu
+			return i, true
+		})
+		if err != nil {
+			return out, err
+		}
+		out.Lower, out.Upper = max(out.Lower, i.Lower), min(out.Upper, i.Upper)
+		if b, _ := billFor(e, r, 0, hint); !b.tried {
+			break
+		}
+	}
+	return out, nil
+}
+
+// Delta is exp of [LogDelta]: the δ of an event at epsilon.
+func Delta(e Event, r Relation, epsilon float64) (Interval, error) {
+	i, err := LogDelta(e, r, epsilon)
+	return Interval{math.Exp(i.Lower), math.Exp(i.Upper)}, err
+}
+
+// PureEpsilon is the ε of an event at δ = 0: infinite for most.
+func PureEpsilon(e Event, r Relation) (float64, error) {
+	b, err := billFor(e, r, 0, 0)
+	if err != nil || b.infinite {
+		return math.Inf(1), err
+	}
+	total := 0.0
+	for _, it := range b.items {
+		most := 0.0
+		if it.pairs == nil {
+			most = math.Inf(1)
+		}
+		for _, p := range it.pairs {
+			switch p := p.(type) {
+			case *discrete:
+				most = max(most, p.loss[len(p.loss)-1])
+			case *laplace:
+				_, hi := p.ends()
+				most = max(most, hi)
+			default:
+				most = math.Inf(1)
+			}
+		}
+		total += it.count * most
+	}
+	return total, nil
+}
+
+// best asks by all ways that there are to bound an event.
+func best(e Event, r Relation, hint float64, ask func(*bill) (Interval, bool)) (Interval, error) {
+	out := Interval{math.Inf(-1), math.Inf(1)}
+	for way := range ways {
+		b, err := billFor(e, r, way, hint)
+		if err != nil {
+			return Interval{}, err
+		}
+		if i, ok := ask(b); ok {
+			out.Lower, out.Upper = max(out.Lower, i.Lower), min(out.Upper, i.Upper)
+		}
+		if !b.tried {
+			break
+		}
+	}
+	out.Lower = min(out.Lower, out.Upper)
+	return out, nil
+}
+
+// bracket asks all directions' sums, from above and, where the pairs differ,
+// from below. An answer of the one may be for another target than of the other.
+func (b *bill) bracket(low, high, worst float64, ask func(m sum, target float64) (Interval, bool)) (Interval, bool) {
+	if b.infinite {
+		return Interval{worst, worst}, true
+	}
+	out := Interval{math.Inf(-1), math.Inf(-1)}
+	exact, found := b.exact(), !math.IsNaN(high)
+	for d := range b.directions() {
+		m, ok := b.sum(d, false)
+		if ok && found {
+			i, ok := ask(m, high)
+			found = ok
+			out.Upper = max(out.Upper, i.Upper)
+			if exact && ok {
+				out.Lower = max(out.Lower, i.Lower)
+			}
+		} else {
+			found = false
+		}
+		if !exact {
+			m, _ := b.sum(d, true)
+			if i, ok := ask(m, low); ok {
+				out.Lower = max(out.Lower, i.Lower)
+			}
+		}
+	}
+	if !found {
+		out.Upper = worst
+	}
+	return out, found
+}
+
+// epsilon bounds ε at delta by the contour, else by grids, and by Rényi orders
+// where those help.
+func (b *bill) epsilon(delta float64) Interval {
+	left := delta - b.fail
+	sharp := true // the contour was enough
+	i, _ := b.bracket(math.Log(delta), math.Log(left), math.Inf(1), func(m sum, target float64) (Interval, bool) {
+		if m.isEmpty() {
+			return Interval{}, true
+		}
+		if g, ok := m.single(); ok {
+			return g.singleEpsilon(target), true
+		}
+		if i, ok := m.epsilon(target); ok {
+			return i, true
+		}
+		sharp = false
+		return m.gridEpsilon(target)
+	})
+	if (!sharp || !b.exact() || math.IsInf(i.Upper, 1)) && left > 0 {
+		i.Upper = min(i.Upper, b.epsilonRDP(left, nil))
+	}
+	i.Lower = max(i.Lower, 0)
+	return i
+}
+
+// logDelta bounds log δ at epsilon, but for what fails.
+func (b *bill) logDelta(epsilon float64) Interval {
+	sharp := true
+	i, _ := b.bracket(epsilon, epsilon, 0, func(m sum, epsilon float64) (Interval, bool) {
+		if m.isEmpty() {
+			return Interval{math.Inf(-1), math.Inf(-1)}, true
+		}
+		if g, ok := m.single(); ok {
+			d := g.singleDelta(epsilon)
+			return Interval{math.Log(d.Lower), math.Log(d.Upper)}, true
+		}
+		if l, u, ok := m.logDelta(epsilon); ok {
+			return Interval{l, u}, true
+		}
+		sharp = false
+		return m.gridLogDelta(epsilon)
+	})
+	if !sharp || !b.exact() {
+		i.Upper = min(i.Upper, b.logDeltaRDP(epsilon))
+	}
+	return i
+}
+
+func (b *bill) logDeltaRDP(epsilon float64) float64 {
+	best := 0.0
+	if b.infinite {
+		return best
+	}
+	for _, order := range defaultOrders {
+		best = min(best, renyiLogDelta(order, b.renyi(order, defaultOrders), epsilon))
+	}
+	return best
+}
+
+func (m sum) isEmpty() bool { return m.mu2 == 0 && len(m.terms) == 0 }
+
+// all is the terms with the normal loss among them.
+func (m sum) all() []term {
+	if m.mu2 == 0 {
+		return m.terms
+	}
+	return append([]term{{newMixture([]float64{math.Sqrt(m.mu2)}, []float64{1}, remove), 1}}, m.terms...)
+}
+
+// single is the mixture that the sum is one draw of.
+func (m sum) single() (*mixture, bool) {
+	if m.mu2 == 0 && len(m.terms) == 1 && m.terms[0].count == 1 {
+		g, ok := m.terms[0].pair.(*mixture)
+		return g, ok
+	}
+	return nil, false
+}
+
+// singleDelta is δ(eps) of one draw, P(L > eps) - e^eps Q(L > eps), with a bound
+// of its rounding.
+func (m *mixture) singleDelta(eps float64) Interval {
+	y := m.where(eps, 0, -1e3*(1+m.top)-eps, 1e3*(1+m.top)+eps*(1+1/m.top))
+	p, q := m.masses(y, math.Inf(1))
+	d := p - q*math.Exp(eps)
+	err := 64 * ulp * p * (1 + y*y)
+	return Interval{max(d-err, 0), min(max(d+err, 0), 1)}
+}
+
+// singleEpsilon is its inverse.
+func (m *mixture) singleEpsilon(target float64) Interval {
+	delta := math.Exp(target)
+	solve := func(ok func(d Interval) bool) float64 {
+		lo, hi := 0.0, 1.0
+		if ok(m.singleDelta(0)) {
+			return 0
+		}
+		for !ok(m.singleDelta(hi)) {
+			if lo, hi = hi, 2*hi; hi > 1e9 {
+				return math.Inf(1)
+			}
+		}
+		for hi-lo > 1e-14*hi {
+			mid := (lo + hi) / 2
+			if mid <= lo || mid >= hi {
+				break
+			}
+			if ok(m.singleDelta(mid)) {
+				hi = mid
+			} else {
+				lo = mid
+			}
+		}
+		return hi
+	}
+	upper := solve(func(d Interval) bool { return d.Upper <= delta })
+	lower := solve(func(d Interval) bool { return d.Lower <= delta })
+	return Interval{min(lower*(1-1e-13), upper), upper}
+}
+
+// gridTolerance is the relative width that grids aim at.
+const gridTolerance = 1e-4
+
+// onGrids composes on finer grids until use says that the width is small enough,
+// or the work too large. eps is about the loss of interest; tail bounds the
+// P-mass that may be lost.
+func (m sum) onGrids(p saddle, tail float64, use func(upper, lower *profile) (done bool)) {
+	terms := m.all()
+	steps := 0.0
+	for _, t := range terms {
+		steps += t.count
+	}
+	s, eps, spread := 0.0, 0.0, 1.0
+	if p.ok && p.s > 0 {
+		s, eps, spread = p.s, max(p.eps, 0), p.spread
+	}
+	// Connecting dots adds a variance of about h²/6 for each step, and so about
+	// (s+1) h²/12 to ε.
+	h := math.Sqrt(6 * gridTolerance * max(eps, 1e-3*spread) / ((s + 1) * steps))
+	for range 60 {
+		u, ok := compose(terms, s, h, tail, true)
+		if !ok {
+			if use(nil, nil) {
+				return
+			}
+			h *= 2
 			continue
 		}
-		key := [2]float64{p.rate, p.sigma}
-		if count[key] == 0 {
-			order = append(order, key)
+		l, ok := compose(terms, s, h, tail, false)
+		if !ok {
+			h *= 2
+			continue
 		}
-		count[key] += float64(p.count)
+		if use(u.profile(), l.profile()) {
+			return
+		}
+		h /= 3
 	}
-	for _, k := range order {
-		m.terms = append(m.terms, term{sampled(k[0], k[1], d), count[k]})
-	}
-	return m
 }
 
-// contourEpsilon is the larger of the directions' intervals.
-func contourEpsilon(list []part, r Relation, delta float64) (Interval, bool) {
-	var out Interval
-	for n, d := range directions(r) {
-		m := sumOf(list, d)
-		if n > 0 {
-			// The other direction often costs less: Chernoff's bound may say so.
-			p := m.saddleFor(func(p saddle) bool { return p.eps >= out.Lower })
-			if p.ok && m.bound(p.s)-p.s*out.Lower+kappa(p.s) < math.Log(delta) {
-				continue
-			}
-		}
-		i, ok := m.epsilon(math.Log(delta))
-		if !ok {
-			return out, false
-		}
-		out.Lower, out.Upper = max(out.Lower, i.Lower), max(out.Upper, i.Upper)
+func (m sum) gridEpsilon(target float64) (Interval, bool) {
+	if m.isEmpty() {
+		return Interval{}, true
 	}
-	return out, true
+	p := m.saddleFor(func(p saddle) bool { return p.logDelta <= target })
+	out, found, tries := Interval{0, math.Inf(1)}, false, 0
+	m.onGrids(p, math.Exp(target)*1e-7, func(u, l *profile) bool {
+		if u == nil {
+			return found // finer is too much work
+		}
+		out.Upper = min(out.Upper, u.epsilon(target, true))
+		out.Lower = max(out.Lower, l.epsilon(target, false))
+		found = true
+		tries++
+		return out.Upper-out.Lower <= gridTolerance*out.Upper || tries == 6
+	})
+	return out, found
 }
 
-// contourLogDelta is the larger of the directions' intervals of log δ.
-func contourLogDelta(list []part, r Relation, epsilon float64) (Interval, bool) {
-	out := Interval{math.Inf(-1), math.Inf(-1)}
-	for n, d := range directions(r) {
-		m := sumOf(list, d)
-		if n > 0 {
-			p := m.saddleFor(func(p saddle) bool { return p.eps >= epsilon })
-			if p.ok && m.bound(p.s)-p.s*epsilon+kappa(p.s) < out.Lower {
-				continue
-			}
-		}
-		l, u, ok := m.logDelta(epsilon)
-		if !ok {
-			return out, false
-		}
-		out.Lower, out.Upper = max(out.Lower, l), max(out.Upper, u)
+func (m sum) gridLogDelta(epsilon float64) (Interval, bool) {
+	if m.isEmpty() {
+		return Interval{math.Inf(-1), math.Inf(-1)}, true
 	}
-	return out, true
+	p := m.saddleFor(func(p saddle) bool { return p.eps >= epsilon })
+	tail := 1e-20
+	if p.ok {
+		tail = max(math.Exp(p.logDelta)*1e-7, 1e-300)
+	}
+	out, found, tries := Interval{math.Inf(-1), 0}, false, 0
+	m.onGrids(p, tail, func(u, l *profile) bool {
+		if u == nil {
+			return found
+		}
+		out.Upper = min(out.Upper, logAdd(u.logDelta(epsilon, true), math.Log(u.infinite)))
+		out.Lower = max(out.Lower, l.logDelta(epsilon, false))
+		found = true
+		tries++
+		return out.Upper-out.Lower <= gridTolerance || tries == 6
+	})
+	return out, found
 }

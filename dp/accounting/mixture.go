@@ -2,22 +2,6 @@ package accounting
 
 import "math"
 
-// direction says which of a relation's dominating pairs is meant.
-type direction int
-
-const (
-	remove  direction = iota // the record is in P
-	add                      // the record is in Q
-	replace                  // the record is in both, as far apart as can be
-)
-
-func directions(r Relation) []direction {
-	if r == ReplaceOne {
-		return []direction{replace}
-	}
-	return []direction{remove, add}
-}
-
 // mixture is a pair of normal laws of standard deviation 1 on the line, one of
 // them (in replace both) mixed of laws with means d[i] >= 0 and weights p[i].
 // With W(z) = Σ p[i] exp(d[i] z - d[i]²/2), φ the normal density and l = log W:
@@ -161,6 +145,21 @@ func (m *mixture) support(c, more float64) (lo, hi float64) {
 		lo -= max(0, -1-2*c) * m.top
 	}
 	return lo, hi
+}
+
+func (m *mixture) bound(s float64) float64 {
+	if s == 0 {
+		return 0
+	}
+	if len(m.d) == 1 && m.dir != replace {
+		k := m.top * m.top * s * (s + 1) / 2
+		return k + 8*ulp*k
+	}
+	l, ok := m.line(s, 0)
+	if !ok {
+		return math.Inf(1)
+	}
+	return l.k + l.err
 }
 
 // maxNodes bounds the work of one quadrature.

@@ -7,241 +7,334 @@ import (
 	"gonum.org/v1/gonum/dsp/fourier"
 )
 
-// law is a gridded privacy loss distribution: mass[i] at (first+i)·h, and
-// infinite loss.
-type law struct {
-	first    int
-	mass     []float64
-	infinite float64
+// term is a pair, count times over.
+type term struct {
+	pair  pair
+	count float64
 }
 
-// maxCells bounds one step's grid and the composition's.
-const maxCells = 1 << 21
+// tilted is the law of a sum of losses on a grid, with masses times exp(s·loss)
+// and scaled to a sum of 1: what matters near the loss where s is the saddle
+// keeps all its digits, however small its probability.
+type tilted struct {
+	grid
+	s, k     float64   // the tilt, and log of what the masses were divided by
+	kErr     float64   // bounds the rounding of k
+	first    int       // of the points
+	mass     []float64 // tilted
+	infinite float64   // P-mass of infinite loss
+	stray    float64   // tilted mass that may be outside of the window, or came from there
+	rounding float64   // bounds the l2 norm of the error of mass
+}
 
-// grid puts the pair's loss on multiples of h, from above (connect-the-dots) or
-// from below. tail is the mass that may be left out on either side.
-func (p pair) grid(h, tail float64, above bool) (law, bool) {
-	lo, hi := p.support(tail)
-	first, last := int(math.Floor(p.loss(lo)/h)), int(math.Ceil(p.loss(hi)/h))
-	if last-first+2 > maxCells {
-		return law{}, false
+// ceilings of the work of one composition.
+const (
+	maxWindow = 1 << 21
+	fftStep   = 60 * 0x1p-53 // the relative error that one level of a transform may add, in l2 norm
+)
+
+// compose composes the terms on a grid of step h or less, tilted by s, from
+// above or from below. tail bounds the P-mass lost for all steps.
+func compose(terms []term, s, h, tail float64, upper bool) (*tilted, bool) {
+	steps := 0.0
+	for _, t := range terms {
+		steps += t.count
 	}
-	l := law{first: first, mass: make([]float64, last-first+1)}
-	x0 := p.inverse(float64(first) * h)
-	below, _ := p.masses(math.Inf(-1), x0)
-	if above { // to the lowest point
-		l.mass[0] += below
+	h, exact := fit(terms, h)
+	out := &tilted{grid: grid{0, h}, s: s}
+	laws := make([][]float64, len(terms))
+	firsts := make([]int, len(terms))
+	norms := make([]float64, len(terms))
+	widest := 0
+	for i, t := range terms {
+		at, step, _ := t.pair.lattice()
+		if step == 0 || math.IsInf(step, 0) {
+			at = 0
+		}
+		g := grid{at, h}
+		c, ok := t.pair.cells(g, tail/steps)
+		if !ok || (exact && !c.onGrid()) {
+			return nil, false
+		}
+		var mass []float64
+		if upper {
+			var infinite float64
+			mass, infinite = c.above(g)
+			out.infinite += t.count * infinite
+		} else {
+			mass = c.below(g)
+		}
+		most := math.Inf(-1)
+		for j, m := range mass {
+			if m > 0 {
+				most = max(most, math.Log(m)+s*g.point(c.first+j))
+			}
+		}
+		if math.IsInf(most, 0) || math.IsNaN(most) {
+			return nil, false
+		}
+		sum, low := 0.0, 0.0 // Neumaier's sum: k counts it many times over
+		for j, m := range mass {
+			mass[j] = m * math.Exp(s*g.point(c.first+j)-most)
+			next := sum + mass[j]
+			if sum >= mass[j] {
+				low += (sum - next) + mass[j]
+			} else {
+				low += (mass[j] - next) + sum
+			}
+			sum = next
+		}
+		sum += low
+		square := 0.0
+		for j := range mass {
+			mass[j] /= sum
+			square += mass[j] * mass[j]
+		}
+		out.k += t.count * (most + math.Log(sum))
+		out.kErr += t.count * ulp * (4 + 4*math.Abs(most))
+		out.at += t.count * at
+		laws[i], firsts[i], norms[i] = mass, c.first, math.Sqrt(square)
+		widest = max(widest, len(mass))
 	}
-	for k := first; k < last; k++ {
-		x1 := p.inverse(float64(k+1) * h)
-		m, n := p.masses(x0, x1)
-		x0 = x1
-		if !above {
-			l.mass[k-first] += m
+	return out, out.convolve(terms, laws, firsts, norms, widest)
+}
+
+// fit makes the step divide the lattice of the terms' atoms, if they have one in
+// common. exact says that all atoms then lie on points, and there is nothing else.
+func fit(terms []term, h float64) (float64, bool) {
+	step, exact := 0.0, true
+	for _, t := range terms {
+		_, d, only := t.pair.lattice()
+		if math.IsInf(d, 0) {
+			d, only = 0, false
+		}
+		exact = exact && only
+		if d == 0 || (step != 0 && math.Abs(d-step) > 1e-12*step) {
+			exact = exact && d != 0 && step != 0
+			if d != 0 {
+				return h, false // two lattices: atoms are rounded
+			}
 			continue
 		}
-		// Keep the cell's mass under P and Q: a + b = m, a + b e^-h = n e^(kh).
-		b := (m - n*math.Exp(float64(k)*h)) / -math.Expm1(-h)
-		b = min(max(b, 0), m)
-		l.mass[k-first] += m - b
-		l.mass[k-first+1] += b
+		step = d
 	}
-	over, _ := p.masses(x0, math.Inf(1))
-	if above {
-		l.infinite = over
-	} else {
-		l.mass[last-first] += over
+	if step == 0 {
+		return h, false
 	}
-	return l, true
+	if exact && step >= h/64 {
+		return step, true
+	}
+	if step < h {
+		return h, false
+	}
+	return step / math.Ceil(step/h), false
 }
 
-// support is an interval outside of which P has at most tail on either side.
-func (p pair) support(tail float64) (lo, hi float64) {
-	z := math.Sqrt(2 * math.Log(1/tail)) // P(N > z) <= exp(-z²/2)
-	lo, hi = -z*p.sigma, z*p.sigma
-	if p.d != add {
-		hi++
+func (c *cells) onGrid() bool {
+	for _, p := range c.p {
+		if p != 0 {
+			return false
+		}
 	}
-	return lo, hi
+	return true
 }
 
-// cumulant is log E[exp(s L)] of the finite part.
-func (l law) cumulant(s, h float64) float64 {
-	top := max(s*float64(l.first), s*float64(l.first+len(l.mass)-1)) * h
+// cumulant is log of the tilted law's E exp(u·loss), loss counted from its first
+// point in steps.
+func cumulant(mass []float64, u float64) float64 {
+	// Horner's rule is quick, and exact enough where it neither over- nor underflows.
+	if math.Abs(u)*float64(len(mass)) < 600 {
+		e, sum := math.Exp(u), 0.0
+		for i := len(mass) - 1; i >= 0; i-- {
+			sum = sum*e + mass[i]
+		}
+		return math.Log(sum) + 1e-10
+	}
+	top := math.Inf(-1)
+	for i, m := range mass {
+		if m > 0 {
+			top = max(top, math.Log(m)+u*float64(i))
+		}
+	}
 	sum := 0.0
-	for i, m := range l.mass {
-		sum += m * math.Exp(s*float64(l.first+i)*h-top)
-	}
-	return math.Log(sum) + top
-}
-
-// composed is the law of the sum of all parts' losses, with what its
-// computation may have got wrong.
-type composed struct {
-	law
-	h                float64
-	lostUp, lostDown float64 // mass that may have left the window at either end
-	roundoff         float64 // in total mass
-	ok               bool
-}
-
-// slopes are the arguments that Chernoff bounds try, over the standard
-// deviation of the sum.
-var slopes = []float64{0.5, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 30}
-
-func compose(list []part, d direction, tail float64, above bool) composed {
-	// A coarse grid tells the sum's mean, spread and window.
-	steps := 0
-	for _, p := range list {
-		steps += p.count
-	}
-	each := tail / float64(2*steps)
-	variance, least := 0.0, math.Inf(1)
-	mean := 0.0
-	for _, p := range list {
-		m, v := (pair{p.rate, p.sigma, d}).moments()
-		mean += float64(p.count) * m
-		variance += float64(p.count) * v
-		least = min(least, math.Sqrt(v))
-	}
-	spread := math.Sqrt(variance)
-	z := math.Sqrt(2*math.Log(1/tail)) + 1
-	h := min(spread*z/(1<<12), least/6)
-	for try := 0; ; try++ {
-		if c, again := composeAt(list, d, h, each, mean, spread, tail, above); !again {
-			return c
-		} else if try == 40 {
-			return composed{}
+	for i, m := range mass {
+		if m > 0 {
+			sum += math.Exp(math.Log(m) + u*float64(i) - top)
 		}
-		h *= 1.5
 	}
+	return math.Log(sum) + top + 1e-10
 }
 
-// composeAt composes on the grid h; again says that it is too fine.
-func composeAt(list []part, d direction, h, each, mean, spread, tail float64, above bool) (c composed, again bool) {
-	laws := make([]law, len(list))
-	cells, steps := 0, 0
-	for i, p := range list {
-		l, ok := pair{p.rate, p.sigma, d}.grid(h, each, above)
-		if !ok {
-			return c, true
+func (t *tilted) convolve(terms []term, laws [][]float64, firsts []int, norms []float64, widest int) bool {
+	var mean, variance, first float64
+	for i, mass := range laws {
+		var m, v float64
+		for j, x := range mass {
+			m += x * float64(j)
 		}
-		laws[i] = l
-		cells = max(cells, len(l.mass))
-		c.infinite += float64(p.count) * l.infinite
-		steps += p.count
+		for j, x := range mass {
+			v += x * (float64(j) - m) * (float64(j) - m)
+		}
+		mean += terms[i].count * m
+		variance += terms[i].count * v
+		first += terms[i].count * float64(firsts[i])
 	}
-	// Window by Chernoff's bounds: P(S >= x) <= exp(K(s) - s x).
+	if math.Abs(first) > 1e15 {
+		return false
+	}
+	// The window, in steps from first, by Chernoff's bounds: P(S >= x) <= exp(K(u) - u x).
+	const tail = -32.0 // log of the mass that may be outside
+	spread := math.Sqrt(variance) + 1e-3
 	up, down := math.Inf(1), math.Inf(-1)
-	var ks, kd, ss []float64
-	for _, f := range slopes {
-		s := f / spread
-		u, v := 0.0, 0.0
-		for i, p := range list {
-			u += float64(p.count) * laws[i].cumulant(s, h)
-			v += float64(p.count) * laws[i].cumulant(-s, h)
+	for _, f := range []float64{0.3, 1, 2, 4, 6, 8, 12} {
+		u := f / spread
+		var ku, kd float64
+		for i, mass := range laws {
+			ku += terms[i].count * cumulant(mass, u)
+			kd += terms[i].count * cumulant(mass, -u)
 		}
-		ks, kd, ss = append(ks, u), append(kd, v), append(ss, s)
-		up, down = min(up, (u-math.Log(tail))/s), max(down, (math.Log(tail)-v)/s)
+		up, down = min(up, (ku-tail)/u), max(down, (tail-kd)/u)
 	}
-	lo, hi := int(math.Floor(down/h)), int(math.Ceil(up/h))
+	var whole float64 // the sum's greatest value
+	for i, mass := range laws {
+		whole += terms[i].count * float64(len(mass)-1)
+	}
+	outside := 2 * math.Exp(tail)
+	if up >= whole && down <= 0 {
+		outside = 0
+	}
+	up, down = min(math.Ceil(up), whole), max(math.Floor(down), 0)
+	if math.IsNaN(up) || math.IsNaN(down) {
+		return false
+	}
 	n := 1
-	for n < max(hi-lo+1, cells) {
-		n *= 2
+	for float64(n) < max(up-down+1, float64(widest)) {
+		if n *= 2; n > maxWindow {
+			return false
+		}
 	}
-	if n > maxCells {
-		return c, true
-	}
-	hi = lo + n - 1
-	c.lostUp, c.lostDown = 1, 1
-	for i, s := range ss {
-		c.lostUp = min(c.lostUp, math.Exp(ks[i]-s*float64(hi+1)*h))
-		c.lostDown = min(c.lostDown, math.Exp(kd[i]+s*float64(lo-1)*h))
-	}
-
-	fft := fourier.NewFFT(n)
+	t.stray = outside
+	fft := fourier.NewFFT(max(n, 2))
+	n = max(n, 2)
 	product := make([]complex128, n/2+1)
 	for i := range product {
 		product[i] = 1
 	}
 	seq := make([]float64, n)
-	first, total := 0, 0.0
+	levels := math.Log2(float64(n)) + 1
 	var coef []complex128
-	for i, p := range list {
+	errors := 0.0 // l2 norm of the coefficients' error over sqrt(n)
+	for i, mass := range laws {
 		clear(seq)
-		copy(seq, laws[i].mass)
+		copy(seq, mass)
 		coef = fft.Coefficients(coef, seq)
+		count := terms[i].count
+		errors += count * fftStep * levels * norms[i]
+		turned := 0.0
 		for k, z := range coef {
-			product[k] *= cmplx.Pow(z, complex(float64(p.count), 0))
+			if count == 1 {
+				product[k] *= z
+				continue
+			}
+			abs, arg := cmplx.Polar(z)
+			size := math.Exp(count * math.Log(min(abs, 1)))
+			if abs == 0 {
+				size = 0
+			}
+			product[k] *= cmplx.Rect(size, math.Remainder(count*arg, 2*math.Pi))
+			turned += size * size
 		}
-		first += p.count * laws[i].first
-	}
-	for _, z := range product {
-		total += 2 * cmplx.Abs(z)
+		// The power's own rounding: of count·arg above all.
+		errors += 16 * 0x1p-53 * (1 + count*math.Pi) * math.Sqrt(2*turned/float64(n))
 	}
 	seq = fft.Sequence(seq, product)
-	// First order: each factor carries a relative error of a few roundings for
-	// each level of the transform, and powers carry it count times over.
-	const ulp = 0x1p-53
-	c.roundoff = total * float64(steps+16) * ulp * (4 + 2*math.Log2(float64(n)))
-	c.mass = make([]float64, n)
+	norm := 0.0
+	t.mass = seq
 	for i := range seq {
-		j := ((first+i-lo)%n + n) % n
-		c.mass[j] = max(seq[i]/float64(n), 0)
+		seq[i] /= float64(n)
+		norm += seq[i] * seq[i]
 	}
-	c.first, c.h, c.ok = lo, h, true
-	return c, false
+	// The law's points run from first+down; index (first+i) mod n of the product
+	// is point i for i in [down, down+n).
+	offset := int(math.Mod(down, float64(n)))
+	t.mass = append(append(make([]float64, 0, n), seq[offset:]...), seq[:offset]...)
+	t.first = int(first + down)
+	t.rounding = errors*(1+1e-6) + fftStep*levels*math.Sqrt(norm)
+	return errors < 1
 }
 
-// moments of the loss under P, roughly, to choose a grid by.
-func (p pair) moments() (mean, variance float64) {
-	const n = 400
-	lo, hi := p.support(1e-12)
-	sum, sum2 := 0.0, 0.0
-	dx := (hi - lo) / n
-	for i := range n {
-		x := lo + float64(i)*dx
-		m, _ := p.masses(x, x+dx)
-		l := p.loss(x + dx/2)
-		sum += m * l
-		sum2 += m * l * l
-	}
-	return sum, max(sum2-sum*sum, 1e-300)
+// profile is δ of a tilted law at its points x[i]: with ε = x[i],
+// δ = exp(k - s ε)·(c[i] ± err) + infinite.
+type profile struct {
+	*tilted
+	c []float64 // Σ mass e^(-s(l-x)) (1-e^(-(l-x))) over the losses l >= x
+	b []float64 // Σ mass e^(-(s+1)(l-x))
+	w []float64 // Σ e^(-2s(l-x)): the squares of the weights that rounding has
 }
 
-// delta is δ(eps) of the gridded law alone.
-func (c composed) delta(eps float64) float64 {
-	sum := 0.0
-	for i := len(c.mass) - 1; i >= 0; i-- {
-		l := float64(c.first+i) * c.h
-		if l <= eps {
-			break
+func (t *tilted) profile() *profile {
+	n := len(t.mass)
+	p := &profile{t, make([]float64, n), make([]float64, n), make([]float64, n)}
+	es, e1 := math.Exp(-t.s*t.h), -math.Expm1(-t.h)
+	eb := es * math.Exp(-t.h)
+	var c, b, w float64
+	for i := n - 1; i >= 0; i-- {
+		c = es * (c + e1*b)
+		b = eb*b + max(t.mass[i], 0)
+		w = es*es*w + 1
+		p.c[i], p.b[i], p.w[i] = c, b, w
+	}
+	return p
+}
+
+// logDelta bounds log δ(eps), but for infinite losses.
+func (p *profile) logDelta(eps float64, upper bool) float64 {
+	i := max(int(math.Ceil((eps-p.at)/p.h))-p.first, 0)
+	c, err := 0.0, p.stray
+	if i < len(p.c) {
+		d := max(p.point(p.first+i)-eps, 0)
+		e := math.Exp(-p.s * d)
+		c = e * (p.c[i] - p.b[i]*math.Expm1(-d))
+		err += e * math.Sqrt(p.w[i]) * p.rounding
+	}
+	c *= 1 + 1e-12
+	if upper {
+		return math.Log(c+err) + p.k - p.s*eps + p.kErr
+	}
+	return math.Log(max(c*(1-2e-12)-err, 0)) + p.k - p.s*eps - p.kErr
+}
+
+// epsilon is the least eps >= 0 whose bound of δ is at most exp(target).
+func (p *profile) epsilon(target float64, upper bool) float64 {
+	if upper {
+		rest := -math.Expm1(math.Log(p.infinite) - target) // of the target, in parts of it
+		if !(rest > 0) {
+			return math.Inf(1)
 		}
-		sum += -math.Expm1(eps-l) * c.mass[i]
+		target += math.Log(rest)
 	}
-	return sum
-}
-
-// epsilon is the least eps >= 0 with delta(eps) <= target.
-func (c composed) epsilon(target float64) float64 {
-	if target <= 0 {
-		return math.Inf(1)
-	}
-	above, scaled := 0.0, 0.0 // sums of p and of p e^(-l) over larger losses
-	for i := len(c.mass) - 1; i >= 0; i-- {
-		l := float64(c.first+i) * c.h
-		// For eps in [l, next): delta = above - e^eps scaled.
-		if l < 0 || above-math.Exp(l)*scaled > target {
-			if above <= target {
-				return 0
-			}
-			return max(math.Log((above-target)/scaled), 0)
-		}
-		above += c.mass[i]
-		scaled += c.mass[i] * math.Exp(-l)
-	}
-	if above <= target {
+	if p.logDelta(0, upper) <= target {
 		return 0
 	}
-	return max(math.Log((above-target)/scaled), 0)
+	lo, hi := 0.0, max(p.point(p.first+len(p.c)-1), 1e-300)
+	for p.logDelta(hi, upper) > target { // what strays may lie above all points
+		if lo, hi = hi, 2*hi+1; hi > 1e9 {
+			return math.Inf(1)
+		}
+	}
+	for range 200 {
+		mid := (lo + hi) / 2
+		if mid <= lo || mid >= hi || hi-lo <= 1e-13*hi {
+			break
+		}
+		if p.logDelta(mid, upper) <= target {
+			hi = mid
+		} else {
+			lo = mid
+		}
+	}
+	if upper {
+		return hi
+	}
+	return lo
 }

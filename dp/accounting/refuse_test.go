@@ -15,7 +15,7 @@ func TestRefusals(t *testing.T) {
 		"NoiseMultiplier is +Inf":       Gaussian{math.Inf(1)},
 		"Rate is 1.5":                   PoissonSampled{1.5, g},
 		"Rate is NaN":                   PoissonSampled{math.NaN(), g},
-		"must be Gaussian":              PoissonSampled{0.5, PoissonSampled{0.5, g}},
+		"single mechanism":              PoissonSampled{0.5, PoissonSampled{0.5, g}},
 		"SelfComposed.Count is 0":       SelfComposed{g, 0},
 		"SelfComposed.Event is missing": SelfComposed{nil, 1},
 		"Composed.Events is empty":      Composed{},
