@@ -142,15 +142,14 @@ func (m sum) contourAt(p saddle) (*contour, bool) {
 	if !p.ok {
 		return nil, false
 	}
-	if q, ok := m.contourTo(p, 1e-11, 4e6); ok {
+	if q, ok := m.contourTo(p, 1e-11, false); ok {
 		return q, true
 	}
-	return m.contourTo(p, 1e-7, 1e8)
+	return m.contourTo(p, 1e-8, true)
 }
 
-// contourTo aims at a relative error, with at most work products of nodes and
-// points.
-func (m sum) contourTo(p saddle, tol, work float64) (*contour, bool) {
+// contourTo aims at a relative error, with sums of losses only or by transforms.
+func (m sum) contourTo(p saddle, tol float64, fast bool) (*contour, bool) {
 	q := &contour{c: p.s}
 	k, _, _ := m.cumulants(q.c)
 	rel := math.Log(tol) + p.logDelta - (k - p.s*p.eps) // log of what may be lost, over exp(K - cε)
@@ -201,7 +200,7 @@ func (m sum) contourTo(p saddle, tol, work float64) (*contour, bool) {
 	reach = float64(n) * q.dt
 	for i, t := range m.terms {
 		l, ok := t.pair.line(q.c, reach)
-		if !ok || float64(len(l.loss))*float64(n) > work {
+		if !ok || fastSize(n) > most || !fast && float64(len(l.loss))*float64(n) > direct {
 			return nil, false
 		}
 		lines[i] = l
@@ -228,6 +227,7 @@ func (q *contour) sum(m sum, lines []*line, n int) {
 	bounds := make([]float64, size) // log of a bound of |φ|
 	errs := make([]float64, size)   // error over that bound
 	re, im := make([]float64, size), make([]float64, size)
+	others, extras := make([][]float64, len(lines)), make([]float64, len(lines))
 	for k := range size {
 		t := float64(k) * q.dt
 		logs[k] = -m.mu2 * t * t / 2
@@ -241,7 +241,9 @@ func (q *contour) sum(m sum, lines []*line, n int) {
 		count := m.terms[i].count
 		q.k += count * l.k
 		q.kErr += count * l.err
-		l.fill(q.dt, re, im)
+		extra := l.fill(q.dt, re, im)
+		extras[i] = count * extra
+		others[i] = make([]float64, size)
 		for k := range size {
 			size2 := re[k]*re[k] + im[k]*im[k]
 			var size float64 // log |φ|, exact near 1
@@ -251,12 +253,13 @@ func (q *contour) sum(m sum, lines []*line, n int) {
 				size = math.Log(size2) / 2
 			}
 			turn := math.Atan2(im[k], re[k])
-			e := l.errAt(float64(k+64) * q.dt)
+			e := l.errAt(float64(k+64)*q.dt) + extra
 			abs := math.Sqrt(size2)
 			logs[k] += count * size
 			turns[k] += count * turn
 			bounds[k] += count * math.Log(abs+e)
-			errs[k] += count * (e/(abs+e) + 4*ulp*(math.Abs(math.Max(size, -800))+math.Abs(turn)+1))
+			others[i][k] = math.Log(abs + e)
+			errs[k] += count * ((e-extra)/(abs+e) + 4*ulp*(math.Abs(math.Max(size, -800))+math.Abs(turn)+1))
 		}
 	}
 	q.kErr += 8 * ulp * math.Abs(q.k)
@@ -272,6 +275,19 @@ func (q *contour) sum(m sum, lines []*line, n int) {
 		b := math.Exp(bounds[k]) * share * cmplx.Abs(kernel)
 		q.lost += b * min(errs[k]+(16+float64(n))*ulp, 2)
 		q.phaseLoss += b * t * 2 * ulp
+	}
+	// An error known by its l2 norm over all k alone: Cauchy and Schwarz.
+	for i, extra := range extras {
+		if extra == 0 {
+			continue
+		}
+		square := 0.0
+		for k := range size {
+			t := float64(k) * q.dt
+			b := math.Exp(bounds[k]-others[i][k]) * q.dt / math.Pi / math.Hypot(q.c, t) / math.Hypot(q.c+1, t)
+			square += b * b
+		}
+		q.lost += extra * math.Sqrt(square)
 	}
 }
 

@@ -281,7 +281,13 @@ func (m sum) onGrids(p saddle, tail float64, use func(upper, lower *profile) (do
 	// Connecting dots adds a variance of about h²/6 for each step, and so about
 	// (s+1) h²/12 to ε.
 	h := math.Sqrt(6 * gridTolerance * max(eps, 1e-3*spread) / ((s + 1) * steps))
+	last := 0.0
 	for range 60 {
+		if step, _ := fit(terms, h); step == last {
+			return // all atoms lie on the grid already
+		} else {
+			last = step
+		}
 		u, ok := compose(terms, s, h, tail, true)
 		if !ok {
 			if use(nil, nil) {

@@ -319,7 +319,7 @@ func (m *mixture) nodes(c, reach, h, y, theta, more, a, b, u, v float64) (out *l
 		}
 		sum += weight
 		rounding += weight * (p.logErr + 2*ulp)
-		lossErr += weight * (p.err + ulp*math.Abs(p.loss))
+		lossErr += weight * (p.err + 4*ulp*math.Abs(p.loss))
 		l.loss = append(l.loss, p.loss)
 		l.weight = append(l.weight, weight)
 	}

@@ -41,6 +41,7 @@ func compose(terms []term, s, h, tail float64, upper bool) (*tilted, bool) {
 		steps += t.count
 	}
 	h, exact := fit(terms, h)
+	s = min(s, 10/h) // a lattice may be coarser than what the saddle sees
 	out := &tilted{grid: grid{0, h}, s: s}
 	laws := make([][]float64, len(terms))
 	firsts := make([]int, len(terms))
@@ -200,8 +201,8 @@ func (t *tilted) convolve(terms []term, laws [][]float64, firsts []int, norms []
 		whole += terms[i].count * float64(len(mass)-1)
 	}
 	outside := 2 * math.Exp(tail)
-	if up >= whole && down <= 0 {
-		outside = 0
+	if whole < 4096 || up >= whole && down <= 0 {
+		up, down, outside = whole, 0, 0
 	}
 	up, down = min(math.Ceil(up), whole), max(math.Floor(down), 0)
 	if math.IsNaN(up) || math.IsNaN(down) {
@@ -290,18 +291,27 @@ func (t *tilted) profile() *profile {
 // logDelta bounds log δ(eps), but for infinite losses.
 func (p *profile) logDelta(eps float64, upper bool) float64 {
 	i := max(int(math.Ceil((eps-p.at)/p.h))-p.first, 0)
-	c, err := 0.0, p.stray
-	if i < len(p.c) {
-		d := max(p.point(p.first+i)-eps, 0)
-		e := math.Exp(-p.s * d)
-		c = e * (p.c[i] - p.b[i]*math.Expm1(-d))
-		err += e * math.Sqrt(p.w[i]) * p.rounding
+	// All of it relative to exp(k - s x[i]), but for strays.
+	stray := math.Log(p.stray) + p.k - p.s*eps
+	if i >= len(p.c) {
+		if upper {
+			return stray + p.kErr
+		}
+		return math.Inf(-1)
 	}
-	c *= 1 + 1e-12
+	x := p.point(p.first + i)
+	d := max(x-eps, 0)
+	c := p.c[i] - p.b[i]*math.Expm1(-d)
+	err := math.Sqrt(p.w[i])*p.rounding + 1e-12*c
+	log := p.k - p.s*x
 	if upper {
-		return math.Log(c+err) + p.k - p.s*eps + p.kErr
+		return logAdd(math.Log(c+err)+log, stray) + p.kErr
 	}
-	return math.Log(max(c*(1-2e-12)-err, 0)) + p.k - p.s*eps - p.kErr
+	low := math.Log(max(c-err, 0)) + log
+	if !(low > stray) {
+		return math.Inf(-1)
+	}
+	return low + math.Log(-math.Expm1(stray-low)) - p.kErr
 }
 
 // epsilon is the least eps >= 0 whose bound of δ is at most exp(target).
@@ -313,14 +323,28 @@ func (p *profile) epsilon(target float64, upper bool) float64 {
 		}
 		target += math.Log(rest)
 	}
-	if p.logDelta(0, upper) <= target {
-		return 0
-	}
 	lo, hi := 0.0, max(p.point(p.first+len(p.c)-1), 1e-300)
-	for p.logDelta(hi, upper) > target { // what strays may lie above all points
-		if lo, hi = hi, 2*hi+1; hi > 1e9 {
-			return math.Inf(1)
+	if upper {
+		if p.logDelta(0, true) <= target {
+			return 0
 		}
+		for p.logDelta(hi, true) > target { // what strays may lie above all points
+			if lo, hi = hi, 2*hi+1; hi > 1e9 {
+				return math.Inf(1)
+			}
+		}
+	} else {
+		// Far below the saddle's loss the errors are large and the bound says
+		// nothing: the last point that surely exceeds the target counts.
+		i := len(p.c) - 1
+		for i >= 0 && p.point(p.first+i) > 0 && p.logDelta(p.point(p.first+i), false) <= target {
+			i--
+		}
+		if i < 0 || p.point(p.first+i) <= 0 && p.logDelta(0, false) <= target {
+			return 0
+		}
+		lo = max(p.point(p.first+i), 0)
+		hi = lo + p.h
 	}
 	for range 200 {
 		mid := (lo + hi) / 2

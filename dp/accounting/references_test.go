@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -472,12 +473,13 @@ func TestReferences(t *testing.T) {
 	require.NotEmpty(t, file.Cases)
 	for i := range file.Cases {
 		r := &references{t: t, orders: file.RDPOrders, c: &file.Cases[i]}
+		start := time.Now()
 		r.run()
 		for _, line := range r.bad {
 			t.Errorf("%s: %s", r.c.ID, line)
 		}
 		if testing.Verbose() {
-			t.Logf("%s: width %.1e", r.c.ID, r.widest)
+			t.Logf("%s: width %.1e, %v", r.c.ID, r.widest, time.Since(start).Round(time.Millisecond))
 		}
 	}
 }

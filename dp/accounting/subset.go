@@ -1,6 +1,9 @@
 package accounting
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // addFixedSize: a Gaussian on a uniform subset of fixed size, when one record is
 // replaced.
@@ -22,56 +25,74 @@ func (b *bill) addFixedSize(e FixedSize, count float64) error {
 		return item{
 			pairs: []pair{newFixedSize(q, mu)},
 			low:   []pair{low},
-			renyi: func(order float64, _ []float64) float64 { return subsetRenyi(q, mu, order) },
+			renyi: newSubset(q, mu).renyi,
 		}
 	})
 	return nil
 }
 
-// subsetRenyi bounds the Rényi divergence of a Gaussian of shift mu on a uniform
+// subset bounds the Rényi divergence of a Gaussian of shift mu on a uniform
 // subset of share q: Wang, Balle and Kasiviswanathan 2019, Theorem 27, with the
 // ternary moments B(l) = E_Q (P/Q - 1)^l; between whole orders the log-moment is
 // interpolated, being convex.
-func subsetRenyi(q, mu, order float64) float64 {
-	whole := mu * mu * order / 2 // with no help from sampling
-	if q == 1 || order > 4096 {
+type subset struct {
+	q, mu   float64
+	ternary []float64 // log B(2i)
+}
+
+func newSubset(q, mu float64) *subset { return &subset{q, mu, []float64{0}} }
+
+// maxSubsetOrder is the largest order that profits from sampling.
+const maxSubsetOrder = 1024
+
+func (s *subset) renyi(order float64, _ []float64) float64 {
+	whole := s.mu * s.mu * order / 2 // with no help from sampling
+	if s.q == 1 || order > maxSubsetOrder {
 		return whole
 	}
 	low := math.Floor(order)
 	share := order - low
-	moment := func(a int) float64 { // (a-1)·divergence
-		if a <= 1 {
-			return 0
-		}
-		m2 := mu * mu
-		sum := math.Log(float64(a)*float64(a-1)/2) + 2*math.Log(q) + min(math.Log(4)+math.Log(math.Expm1(m2)), math.Log(2)+m2)
-		choose := float64(a) * float64(a-1) / 2
-		log := math.Log(choose)
-		for j := 3; j <= a; j++ {
-			log += math.Log(float64(a-j+1) / float64(j))
-			sum = logAdd(sum, math.Log(4)+log+float64(j)*math.Log(q)+(ternary(mu, j&^1)+ternary(mu, (j+1)&^1))/2)
-		}
-		return logAdd(0, sum)
-	}
-	k := (1-share)*moment(int(low)) + share*moment(int(low)+1)
+	k := (1-share)*s.moment(int(low)) + share*s.moment(int(low)+1)
 	return min(k/(order-1), whole)
 }
 
-// ternary is log E (exp(mu z - mu²/2) - 1)^l over a standard normal z, for even
+// moment is order - 1 times the divergence.
+func (s *subset) moment(a int) float64 {
+	if a <= 1 {
+		return 0
+	}
+	m2, q := s.mu*s.mu, math.Log(s.q)
+	choose := math.Log(float64(a) * float64(a-1) / 2)
+	sum := choose + 2*q + min(math.Log(4)+math.Log(math.Expm1(m2)), math.Log(2)+m2)
+	for j := 3; j <= a; j++ {
+		choose += math.Log(float64(a-j+1) / float64(j))
+		sum = logAdd(sum, math.Log(4)+choose+float64(j)*q+(s.logTernary(j&^1)+s.logTernary((j+1)&^1))/2)
+	}
+	return logAdd(0, sum)
+}
+
+// logTernary is log E (exp(mu z - mu²/2) - 1)^l over a standard normal z, for even
 // l: positive terms of a trapezoid rule, so that nothing cancels.
-func ternary(mu float64, l int) float64 {
-	n := float64(l)
-	h := min(0.05, 0.5/(mu*n+1))
-	lo, hi := -12.0, n*mu+12
-	sum, top := 0.0, math.Inf(-1)
-	log := func(z float64) float64 { return n*math.Log(math.Abs(math.Expm1(mu*z-mu*mu/2))) - z*z/2 }
-	for z := lo; z <= hi; z += h {
-		top = max(top, log(z))
+func (s *subset) logTernary(l int) float64 {
+	for len(s.ternary) <= l/2 {
+		n := float64(2 * len(s.ternary))
+		const h = 0.05
+		reach := 12 + math.Sqrt(2*n)
+		lo, hi := -reach, n*s.mu+reach
+		var logs []float64
+		top := math.Inf(-1)
+		for z := lo; z <= hi; z += h {
+			x := n*math.Log(math.Abs(math.Expm1(s.mu*z-s.mu*s.mu/2))) - z*z/2
+			logs = append(logs, x)
+			top = max(top, x)
+		}
+		sum := 0.0
+		for _, x := range logs {
+			sum += math.Exp(x - top)
+		}
+		s.ternary = append(s.ternary, math.Log(sum*h/math.Sqrt(2*math.Pi)*(1+1e-12))+top)
 	}
-	for z := lo; z <= hi; z += h {
-		sum += math.Exp(log(z) - top)
-	}
-	return math.Log(sum*h/math.Sqrt(2*math.Pi)) + top
+	return s.ternary[l/2]
 }
 
 // addAllocation: each record takes part in a uniform Chosen of Rounds.
@@ -201,8 +222,11 @@ func (s *selection) prepare(orders []float64) {
 	// Divergences grow with the order: a bound at an order holds below it too.
 	least := math.Inf(1)
 	for i := len(orders) - 1; i >= 0; i-- {
-		least = min(least, s.at(orders[i], s.bases[i]))
-		s.best[i] = least
+		s.best[i] = s.at(orders[i], s.bases[i])
+		if !poisson { // whose bound falls steeply: an ε would not gain
+			least = min(least, s.best[i])
+			s.best[i] = least
+		}
 	}
 }
 
@@ -219,21 +243,19 @@ func (s *selection) at(order, base float64) float64 {
 }
 
 func (s *selection) renyi(order float64, orders []float64) float64 {
-	sorted := orders
 	for i := 1; i < len(orders); i++ {
 		if orders[i] < orders[i-1] {
-			return s.at(order, s.base.renyi(order, orders))
-		}
-	}
-	s.prepare(sorted)
-	best := math.Inf(1)
-	for i, a := range s.orders {
-		if a >= order {
-			best = s.best[i]
+			orders = slices.Sorted(slices.Values(orders))
 			break
 		}
 	}
-	return best
+	s.prepare(orders)
+	for i, a := range s.orders {
+		if a >= order {
+			return s.best[i]
+		}
+	}
+	return math.Inf(1)
 }
 
 // stopping is the γ with which the truncated negative binomial of a shape has
