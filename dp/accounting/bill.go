@@ -17,6 +17,15 @@ type bill struct {
 	tried    bool    // some mechanism has such bounds
 	fail     float64 // added to δ
 	infinite bool
+	asked    map[[2]int]*known
+	renyis   map[float64]float64 // by order, of the usual orders
+}
+
+// known is what earlier questions about a sum found.
+type known struct {
+	contours []*contour
+	grids    [][2]*profile // from above and from below
+	hard     bool          // a contour failed
 }
 
 // item is one mechanism, count times over.
@@ -29,7 +38,7 @@ type item struct {
 
 // ways are the shares of δ that bounds which cost some δ may take; the first is
 // none at all.
-var ways = []float64{0, 1e-3, 0.05, 0.3}
+var ways = []float64{0, 1e-3, 0.1}
 
 // billFor checks an event and lists what it costs. way chooses among bounds that
 // cost δ, near hint.
@@ -232,7 +241,7 @@ func (b *bill) addSampled(e Event, q, count float64) error {
 		}
 		b.put(PoissonSampled{q, e}, count, func() item {
 			rate := shifts / e.NoiseMultiplier
-			return item{pairs: b.both(&laplace{rate, q, false}, &laplace{rate, q, q < 1})}
+			return item{pairs: b.both(&laplace{rate: rate, q: q}, &laplace{rate: rate, q: q, swap: q < 1})}
 		})
 		return nil
 	case DiscreteLaplace:
@@ -347,6 +356,17 @@ func upperTail(n int, q float64, k int) float64 {
 // has a pair.
 func (b *bill) sum(direction int, low bool) (m sum, ok bool) {
 	ok = true
+	key := [2]int{direction, 0}
+	if low && !b.exact() {
+		key[1] = 1
+	}
+	if b.asked == nil {
+		b.asked = map[[2]int]*known{}
+	}
+	if b.asked[key] == nil {
+		b.asked[key] = &known{}
+	}
+	m.known = b.asked[key]
 	for _, it := range b.items {
 		pairs := it.pairs
 		if low {

@@ -40,6 +40,7 @@ import (
 type sum struct {
 	mu2   float64
 	terms []term
+	known *known // what was composed before, for sums asked more than once
 }
 
 func (m sum) cumulants(s float64) (k, k1, k2 float64) {
@@ -313,7 +314,15 @@ func (q *contour) logDelta(eps float64) (lower, upper float64) {
 
 // logDelta bounds log δ(eps) of the sum.
 func (m sum) logDelta(eps float64) (lower, upper float64, ok bool) {
+	for _, q := range m.known.contours {
+		if lower, upper = q.logDelta(eps); upper-lower <= 1e-6 {
+			return lower, upper, true
+		}
+	}
 	q, ok := m.contourAt(m.saddleFor(func(p saddle) bool { return p.eps >= eps }))
+	if ok && len(m.known.contours) < 16 {
+		m.known.contours = append(m.known.contours, q)
+	}
 	if !ok {
 		return 0, 0, false
 	}

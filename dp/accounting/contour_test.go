@@ -61,4 +61,4 @@ func TestContourOfGaussians(t *testing.T) {
 	}
 }
 
-func gaussians(mu float64) sum { return sum{mu2: mu * mu} }
+func gaussians(mu float64) sum { return sum{mu2: mu * mu, known: &known{}} }

@@ -37,24 +37,44 @@ func LogDelta(e Event, r Relation, epsilon float64) (Interval, error) {
 	if err := checkEpsilon(epsilon); err != nil {
 		return Interval{}, err
 	}
-	out := Interval{math.Inf(-1), 0}
-	for _, hint := range []float64{1e-3, 1e-6, 1e-9, 1e-15} {
-		i, err := best(e, r, hint, func(b *bill) (Interval, bool) {
-			i := b.logDelta(epsilon)
-			if b.fail > 0 {
-				i.Upper = min(logAdd(i.Upper, math.Log(b.fail)), 0)
+	a, err := newAccount(e, r)
+	if err != nil {
+		return Interval{}, err
+	}
+	return a.logDelta(epsilon), nil
+}
+
+// account is an event's bills by all ways there are, to be asked more than once.
+type account []*bill
+
+func newAccount(e Event, r Relation) (account, error) {
+	var a account
+	for _, hint := range []float64{1e-5, 1e-9} {
+		for way := range ways {
+			b, err := billFor(e, r, way, hint)
+			if err != nil {
+				return nil, err
 			}
-			return i, true
-		})
-		if err != nil {
-			return out, err
-		}
-		out.Lower, out.Upper = max(out.Lower, i.Lower), min(out.Upper, i.Upper)
-		if b, _ := billFor(e, r, 0, hint); !b.tried {
-			break
+			a = append(a, b)
+			if !b.tried {
+				return a, nil
+			}
 		}
 	}
-	return out, nil
+	return a, nil
+}
+
+func (a account) logDelta(epsilon float64) Interval {
+	out := Interval{math.Inf(-1), 0}
+	for _, b := range a {
+		i := b.logDelta(epsilon)
+		if b.fail > 0 {
+			i.Upper = min(logAdd(i.Upper, math.Log(b.fail)), 0)
+		}
+		out.Lower, out.Upper = max(out.Lower, i.Lower), min(out.Upper, i.Upper)
+	}
+	out.Lower = min(out.Lower, out.Upper)
+	return out
 }
 
 // Delta is exp of [LogDelta]: the δ of an event at epsilon.
@@ -179,8 +199,11 @@ func (b *bill) logDelta(epsilon float64) Interval {
 			d := g.singleDelta(epsilon)
 			return Interval{math.Log(d.Lower), math.Log(d.Upper)}, true
 		}
-		if l, u, ok := m.logDelta(epsilon); ok {
-			return Interval{l, u}, true
+		if !m.known.hard {
+			if l, u, ok := m.logDelta(epsilon); ok {
+				return Interval{l, u}, true
+			}
+			m.known.hard = true
 		}
 		sharp = false
 		return m.gridLogDelta(epsilon)
@@ -308,12 +331,54 @@ func (m sum) onGrids(p saddle, tail float64, use func(upper, lower *profile) (do
 	}
 }
 
+// enough says that a finer grid is not worth its time.
+func enough(width float64, p *profile) bool {
+	n := len(p.mass)
+	return width <= gridTolerance || width <= 10*gridTolerance && n >= 1<<16 || n >= 1<<19
+}
+
+// truncated is the sum of coarse laws with atoms only, without the far tails whose
+// moments may hide where the saddle is.
+func (m sum) truncated(tail float64) sum {
+	var out sum
+	terms := m.all()
+	for _, t := range terms {
+		tail := tail / float64(len(terms)) / t.count
+		h := 1.0
+		c, ok := t.pair.cells(grid{0, h}, tail)
+		// Halve the step until there are points enough, on the scale of the law.
+		for try := 0; try < 80 && ok && len(c.p) < 2048; try++ {
+			h /= 2
+			c, ok = t.pair.cells(grid{0, h}, tail)
+		}
+		for try := 0; try < 80 && !ok; try++ {
+			h *= 2
+			c, ok = t.pair.cells(grid{0, h}, tail)
+		}
+		if !ok {
+			return sum{}
+		}
+		d := &discrete{}
+		for i, x := range c.below(grid{0, h}) {
+			if x > 0 {
+				d.loss, d.mass = append(d.loss, h*float64(c.first+i)), append(d.mass, x)
+			}
+		}
+		out.terms = append(out.terms, term{d, t.count})
+	}
+	return out
+}
+
 func (m sum) gridEpsilon(target float64) (Interval, bool) {
 	if m.isEmpty() {
 		return Interval{}, true
 	}
-	p := m.saddleFor(func(p saddle) bool { return p.logDelta <= target })
-	out, found, tries := Interval{0, math.Inf(1)}, false, 0
+	reached := func(p saddle) bool { return p.logDelta <= target }
+	p := m.saddleFor(reached)
+	if !p.ok || p.logDelta > target+0.1 {
+		p = m.truncated(math.Exp(target) * 1e-7).saddleFor(reached)
+	}
+	out, found := Interval{0, math.Inf(1)}, false
 	m.onGrids(p, math.Exp(target)*1e-7, func(u, l *profile) bool {
 		if u == nil {
 			return found // finer is too much work
@@ -321,8 +386,7 @@ func (m sum) gridEpsilon(target float64) (Interval, bool) {
 		out.Upper = min(out.Upper, u.epsilon(target, true))
 		out.Lower = max(out.Lower, l.epsilon(target, false))
 		found = true
-		tries++
-		return out.Upper-out.Lower <= gridTolerance*out.Upper || tries == 6
+		return enough((out.Upper-out.Lower)/out.Upper, u)
 	})
 	return out, found
 }
@@ -331,21 +395,39 @@ func (m sum) gridLogDelta(epsilon float64) (Interval, bool) {
 	if m.isEmpty() {
 		return Interval{math.Inf(-1), math.Inf(-1)}, true
 	}
-	p := m.saddleFor(func(p saddle) bool { return p.eps >= epsilon })
+	out := Interval{math.Inf(-1), 0}
+	ask := func(u, l *profile) {
+		out.Upper = min(out.Upper, logAdd(u.logDelta(epsilon, true), math.Log(u.infinite)))
+		out.Lower = max(out.Lower, l.logDelta(epsilon, false))
+	}
+	const profiles = 6 // kept for one sum
+	for _, g := range m.known.grids {
+		ask(g[0], g[1])
+	}
+	if n := len(m.known.grids); n == profiles || n > 0 && out.Upper-out.Lower <= 10*gridTolerance*max(1, -out.Upper/10) {
+		return out, true
+	}
+	reached := func(p saddle) bool { return p.eps >= epsilon }
+	p := m.saddleFor(reached)
 	tail := 1e-20
+	if !p.ok || p.eps < epsilon*0.9 {
+		p = m.truncated(tail).saddleFor(reached)
+	}
 	if p.ok {
 		tail = max(math.Exp(p.logDelta)*1e-7, 1e-300)
 	}
-	out, found, tries := Interval{math.Inf(-1), 0}, false, 0
+	found := false
 	m.onGrids(p, tail, func(u, l *profile) bool {
 		if u == nil {
 			return found
 		}
-		out.Upper = min(out.Upper, logAdd(u.logDelta(epsilon, true), math.Log(u.infinite)))
-		out.Lower = max(out.Lower, l.logDelta(epsilon, false))
+		ask(u, l)
 		found = true
-		tries++
-		return out.Upper-out.Lower <= gridTolerance || tries == 6
+		if !enough((out.Upper-out.Lower)/max(1, -out.Upper/10), u) {
+			return false
+		}
+		m.known.grids = append(m.known.grids, [2]*profile{u, l})
+		return true
 	})
-	return out, found
+	return out, found || len(m.known.grids) > 0
 }

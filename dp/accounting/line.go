@@ -9,13 +9,15 @@ import (
 // line is E_P exp((c+it)·loss) of one pair along a vertical line, over its
 // value at t = 0: the characteristic function φ(t) of the tilted loss.
 type line struct {
-	k         float64   // log of the value at t = 0
-	err       float64   // bounds the error of k and of φ, but for
-	lossErr   float64   // this much for each unit of t
-	loss      []float64 // φ(t) = Σ weight[i] exp(i t loss[i])
-	weight    []float64
-	variation float64 // total variation of the tilted loss's density; 0 if it has none
-	closed    func(t float64) complex128
+	k       float64   // log of the value at t = 0
+	err     float64   // bounds the error of k and of φ, but for
+	lossErr float64   // this much for each unit of t
+	loss    []float64 // φ(t) = Σ weight[i] exp(i t loss[i])
+	weight  []float64
+	splits  []split   // of the tilted loss's density; none if it has none
+	parts   []*line   // of a blend, with their
+	shares  []float64 // shares
+	closed  func(t float64) complex128
 }
 
 // errAt bounds the error of φ(t) as fill gives it, but for what fill says.
@@ -166,23 +168,42 @@ func (l *line) fillFast(dt float64, re, im []float64) float64 {
 	return fftStep * (math.Log2(float64(size)) + 1) * math.Sqrt(float64(size)) * norm
 }
 
-// decay is a bound of log|φ| at all t' >= t. A density of total variation V has
-// |φ(t)| <= V/t; and 1 - |φ(2t)|² <= 4 (1 - |φ(t)|²) for every characteristic
-// function (Feller), so that |φ(t)|² <= 1 - (1 - (V/(2^n t))²)/4^n.
+// split cuts a tilted loss's law in two: the mass on one side, and the total
+// variation of the density on the other.
+type split struct{ mass, variation float64 }
+
+// size bounds |φ(t')| for all t' >= t: a density of total variation V has |φ(t)|
+// <= V/t, and what is cut off has at most its mass.
+func (l *line) size(t float64) float64 {
+	if l.parts != nil {
+		sum := 0.0
+		for i, p := range l.parts {
+			sum += l.shares[i] * p.size(t)
+		}
+		return min(sum, 1)
+	}
+	best := 1.0
+	for _, s := range l.splits {
+		best = min(best, s.mass+s.variation/t)
+	}
+	return best
+}
+
+// decay is a bound of log|φ| at all t' >= t: by size, and by 1 - |φ(2t)|² <=
+// 4 (1 - |φ(t)|²), which holds for every characteristic function (Feller).
 func (l *line) decay(t float64) float64 {
-	if l.variation == 0 || t == 0 {
+	if t == 0 {
 		return 0
 	}
-	best := 0.0
-	u, scale := l.variation/t, 1.0
-	for range 200 {
+	best, scale := 0.0, 1.0
+	for n := range 60 {
+		u := l.size(math.Ldexp(t, n))
 		if u < 1 {
 			best = min(best, math.Log1p(-(1-u*u)/scale)/2)
-			if u < 0.1 {
+			if n > 0 && u < 0.1 {
 				break
 			}
 		}
-		u /= 2
 		scale *= 4
 	}
 	return best

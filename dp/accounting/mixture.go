@@ -57,7 +57,7 @@ func (m *mixture) at(z float64) wave {
 		if v < 30 {
 			e := math.Expm1(v)
 			l = math.Log1p(q * e)
-			share = q * (e + 1) / (1 + q*e)
+			share = q * math.Exp(v) / (1 + q*e)
 		} else {
 			odds := (1 - q) / q * math.Exp(-v)
 			l = v + math.Log(q) + math.Log1p(odds)
@@ -155,11 +155,20 @@ func (m *mixture) bound(s float64) float64 {
 		k := m.top * m.top * s * (s + 1) / 2
 		return k + 8*ulp*k
 	}
+	// Divergences are quasi-convex: with no help from sampling.
+	apart := m.top
+	if m.dir == replace {
+		apart *= 2
+	}
+	whole := apart * apart * s * (s + 1) / 2 * (1 + 8*ulp)
+	if (20+(2+s)*m.top)*(8*m.top+1) > 1<<15 {
+		return whole
+	}
 	l, ok := m.line(s, 0)
 	if !ok {
-		return math.Inf(1)
+		return whole
 	}
-	return l.k + l.err
+	return min(l.k+l.err, whole)
 }
 
 // maxNodes bounds the work of one quadrature.
@@ -213,18 +222,24 @@ func (m *mixture) cumulants(s float64) (k, k1, k2 float64) {
 func (m *mixture) line(c, reach float64) (*line, bool) {
 	a, b, u, v := m.exponents(c)
 	y := min(1/m.top, 6) // half of the strip: phases of W's terms stay within 1 of each other
-	theta := m.top * y
-	h := 2 * math.Pi / (46/y + y/2 + 0.7*reach*m.top*m.weightOfShare(c))
+	step := func() float64 { return 2 * math.Pi / (46/y + y/2 + 0.7*reach*m.top*m.weightOfShare(c)*m.top) }
+	h := step()
 	more := 10.0
-	for range 16 {
-		l, tail, alias, ok := m.nodes(c, reach, h, y, theta, more, a, b, u, v)
+	for try := range 24 {
+		l, tail, alias, ok := m.nodes(c, reach, h, y, m.top*y, more, a, b, u, v)
 		switch {
 		case !ok:
 			return nil, false
 		case !(tail <= 1e-15):
 			more += 3
-		case !(alias <= 1e-15):
+		case !(alias <= 1e-15) && try < 6:
 			h /= 1.5
+		case !(alias <= 1e-15):
+			// Far out exp(it·loss) grows faster on the strip than the normal density
+			// falls: a narrower strip and nodes farther out.
+			y /= 2
+			h = min(h, step())
+			more *= 1.5
 		default:
 			return l, true
 		}
@@ -302,7 +317,8 @@ func (m *mixture) nodes(c, reach, h, y, theta, more, a, b, u, v float64) (out *l
 		most = max(most, g)
 		pts[i] = p
 	}
-	var sum, strip, variation, dropped, rounding, lossErr float64
+	var sum, strip, dropped, rounding, lossErr float64
+	variations := make([]float64, n)
 	rbend := bend + 2*m.top*m.top
 	l := &line{}
 	gain := y*y/2 - 2*math.Pi*y/h // e to this is what the strip's width wins
@@ -312,7 +328,7 @@ func (m *mixture) nodes(c, reach, h, y, theta, more, a, b, u, v float64) (out *l
 		weight := math.Exp(p.log - most)
 		strip += math.Exp(p.log - most + p.spread + cell + gain)
 		steep := math.Abs(p.rho) + rbend*h/2
-		variation += math.Exp(p.r-most+steep*h/2) * steep * h
+		variations[i] = math.Exp(p.r-most+steep*h/2) * steep * h
 		if weight < 1e-22 {
 			dropped += weight
 			continue
@@ -338,12 +354,27 @@ func (m *mixture) nodes(c, reach, h, y, theta, more, a, b, u, v float64) (out *l
 	if !(tail <= 1e-15) || !(alias <= 1e-15) {
 		return nil, tail, alias, true
 	}
-	variation += math.Exp(pts[0].r-most) + math.Exp(pts[n-1].r-most)
 	for i := range l.weight {
 		l.weight[i] /= sum
 	}
 	l.k = most + math.Log(sum*h/math.Sqrt(2*math.Pi))
-	l.variation = variation / (h * sum) * 1.001
+	// Cuts at the nodes, each with the cell around it counted on both sides: the
+	// density jumps there.
+	beyond := make([]float64, n+1) // the variation from a node on
+	beyond[n] = math.Exp(pts[n-1].r - most)
+	for i := n - 1; i >= 0; i-- {
+		beyond[i] = beyond[i+1] + variations[i]
+	}
+	mass := outside / h
+	for i := range pts {
+		p := &pts[i]
+		jump := math.Exp(p.r - most + (math.Abs(p.rho)+rbend*h)*h)
+		v := (beyond[i] + jump) / (h * sum) * 1.001
+		if k := len(l.splits); k == 0 || v < 0.8*l.splits[k-1].variation {
+			l.splits = append(l.splits, split{mass / sum * 1.001, v})
+		}
+		mass += math.Exp(p.log - most + (math.Abs(p.slope)+bend*h)*h)
+	}
 	l.err = tail + alias + rounding/sum + float64(len(l.weight))*ulp + 4*ulp*(math.Abs(l.k)+1)
 	l.lossErr = lossErr / sum
 	return l, tail, alias, true

@@ -179,6 +179,7 @@ func (d *discrete) cells(g grid, _ float64) (*cells, bool) {
 type laplace struct {
 	rate, q float64
 	swap    bool // the record is in Q
+	near    map[int]*discrete
 }
 
 // With x in units of the shift, Q = Lap(0) and P = (1-q) Lap(0) + q Lap(1): the
@@ -205,7 +206,7 @@ func (l *laplace) atoms() (lo, hi float64) {
 // between are P's and Q's masses of the losses in (a, b), inside the ends.
 func (l *laplace) between(a, b float64) (p, q float64) {
 	if l.swap {
-		p, q = (&laplace{l.rate, l.q, false}).between(-b, -a)
+		p, q = (&laplace{rate: l.rate, q: l.q}).between(-b, -a)
 		return q, p
 	}
 	x := func(loss float64) float64 { // where the loss is
@@ -222,6 +223,9 @@ func (l *laplace) cumulants(s float64) (k, k1, k2 float64) { return l.coarse(512
 
 // coarse is a pair of n atoms near l, from above.
 func (l *laplace) coarse(n int) *discrete {
+	if d := l.near[n]; d != nil {
+		return d
+	}
 	lo, hi := l.ends()
 	g := grid{lo, (hi - lo) / float64(n)}
 	c, _ := l.cells(g, 0)
@@ -230,12 +234,16 @@ func (l *laplace) coarse(n int) *discrete {
 	for i := range mass {
 		d.loss = append(d.loss, g.point(c.first+i))
 	}
+	if l.near == nil {
+		l.near = map[int]*discrete{}
+	}
+	l.near[n] = d
 	return d
 }
 
 func (l *laplace) bound(s float64) float64 {
 	if l.q < 1 {
-		return l.coarse(1 << 14).bound(s)
+		return l.coarse(1 << 12).bound(s)
 	}
 	// Mironov 2017, Proposition 6: log((1+s)/(1+2s) e^(s rate) + s/(1+2s) e^(-(1+s) rate)).
 	return logAdd(math.Log((1+s)/(1+2*s))+s*l.rate, math.Log(s/(1+2*s))-(1+s)*l.rate) + 8*ulp*(1+s*l.rate)
@@ -328,7 +336,7 @@ func (b *blend) line(c, reach float64) (*line, bool) {
 	lines := make([]*line, len(b.pairs))
 	for i, p := range b.pairs {
 		l, ok := p.line(c, reach)
-		if !ok || l.closed != nil || l.variation == 0 {
+		if !ok || l.closed != nil {
 			return nil, false
 		}
 		lines[i] = l
@@ -340,7 +348,7 @@ func (b *blend) line(c, reach float64) (*line, bool) {
 			out.loss = append(out.loss, x)
 			out.weight = append(out.weight, w*l.weight[j])
 		}
-		out.variation += w * l.variation
+		out.parts, out.shares = append(out.parts, l), append(out.shares, w)
 		out.lossErr += w * l.lossErr
 		out.err += 2*w*l.err + 8*ulp*(1+math.Abs(l.k))
 	}

@@ -26,6 +26,10 @@ func (b *bill) renyi(order float64, orders []float64) float64 {
 	if b.infinite {
 		return math.Inf(1)
 	}
+	usual := len(orders) > 0 && &orders[0] == &defaultOrders[0]
+	if rho, ok := b.renyis[order]; ok && usual {
+		return rho
+	}
 	total := 0.0
 	for _, it := range b.items {
 		if it.renyi != nil {
@@ -37,6 +41,12 @@ func (b *bill) renyi(order float64, orders []float64) float64 {
 			worst = max(worst, p.bound(order-1)/(order-1))
 		}
 		total += it.count * worst
+	}
+	if usual {
+		if b.renyis == nil {
+			b.renyis = map[float64]float64{}
+		}
+		b.renyis[order] = total
 	}
 	return total
 }

@@ -24,7 +24,8 @@ func TruePositiveRate(e Event, r Relation, falsePositiveRate float64) (Interval,
 
 // TradeOff is [TruePositiveRate] at each of several false-positive rates.
 func TradeOff(e Event, r Relation, falsePositiveRates []float64) ([]Interval, error) {
-	if _, err := billFor(e, r, 0, 0); err != nil {
+	account, err := newAccount(e, r)
+	if err != nil {
 		return nil, err
 	}
 	for i, a := range falsePositiveRates {
@@ -32,34 +33,27 @@ func TradeOff(e Event, r Relation, falsePositiveRates []float64) ([]Interval, er
 			return nil, bad(fmt.Sprintf("falsePositiveRates[%d]", i), a, "lie in [0, 1]")
 		}
 	}
-	t := tradeOff{event: e, relation: r, known: map[float64]Interval{}}
+	t := tradeOff{account: account, known: map[float64]Interval{}}
 	out := make([]Interval, len(falsePositiveRates))
 	for i, a := range falsePositiveRates {
 		out[i] = t.at(a)
-		if t.err != nil {
-			return nil, t.err
-		}
 	}
 	return out, nil
 }
 
 // tradeOff remembers the profile.
 type tradeOff struct {
-	event    Event
-	relation Relation
-	known    map[float64]Interval
-	err      error
+	account account
+	known   map[float64]Interval
 }
 
 func (t *tradeOff) delta(eps float64) Interval {
-	if i, ok := t.known[eps]; ok {
-		return i
+	i, ok := t.known[eps]
+	if !ok {
+		l := t.account.logDelta(eps)
+		i = Interval{math.Exp(l.Lower), math.Exp(l.Upper)}
+		t.known[eps] = i
 	}
-	i, err := Delta(t.event, t.relation, eps)
-	if err != nil {
-		t.err = err
-	}
-	t.known[eps] = i
 	return i
 }
 
@@ -158,16 +152,17 @@ func Mu(e Event, r Relation, floor float64) (Interval, error) {
 	if math.IsInf(far.Upper, 1) {
 		return Interval{far.Lower, math.Inf(1)}, nil
 	}
-	t := tradeOff{event: e, relation: r, known: map[float64]Interval{}}
+	account, err := newAccount(e, r)
+	if err != nil {
+		return Interval{}, err
+	}
+	t := tradeOff{account: account, known: map[float64]Interval{}}
 	var out Interval
 	const cells = 256
 	at := func(i int) float64 { return far.Upper * math.Pow(float64(i)/cells, 1.5) }
 	for i := range cells {
 		a, b := at(i), at(i+1)
 		d := t.delta(a)
-		if t.err != nil {
-			return Interval{}, t.err
-		}
 		out.Lower = max(out.Lower, gaussianMu(a, d.Lower-floor))
 		// For every ε in [a, b], δ(ε) <= δ(a), and a Gaussian's is at least its at b.
 		out.Upper = max(out.Upper, gaussianMu(b, d.Upper-floor))
