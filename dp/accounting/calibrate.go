@@ -11,6 +11,8 @@ type Goal interface {
 	// meets says whether the guarantee, the upper bound, is within the budget.
 	meets(e Event, r Relation) (bool, error)
 	check() error
+	// precision is how finely, relatively, real numbers are searched for.
+	precision() float64
 }
 
 // EpsilonGoal is an ε at δ.
@@ -35,6 +37,10 @@ type RateGoal struct {
 func (g EpsilonGoal) check() error {
 	return first(positive("epsilon", g.Epsilon), checkDelta(g.Delta))
 }
+
+func (EpsilonGoal) precision() float64   { return 1e-6 }
+func (AdvantageGoal) precision() float64 { return 1e-6 }
+func (RateGoal) precision() float64      { return 1e-4 }
 
 func (g EpsilonGoal) meets(e Event, r Relation) (bool, error) {
 	i, err := Epsilon(e, r, g.Delta)
@@ -68,9 +74,6 @@ func (g RateGoal) meets(e Event, r Relation) (bool, error) {
 	return i.Upper <= g.TruePositiveRate, err
 }
 
-// calibration is how finely real numbers are searched for.
-const calibration = 1e-6
-
 // CalibrateNoise returns the least noise multiplier, to a relative 1e-6, whose
 // event has an upper ε of at most epsilon at delta: [LeastNoise] for an
 // [EpsilonGoal].
@@ -78,8 +81,8 @@ func CalibrateNoise(epsilon, delta float64, r Relation, event func(noiseMultipli
 	return LeastNoise(EpsilonGoal{epsilon, delta}, r, event)
 }
 
-// LeastNoise returns the least noise multiplier, to a relative 1e-6 and between
-// 1e-4 and 1e6, whose event meets the goal. The value returned was itself seen to
+// LeastNoise returns the least noise multiplier, to a relative 1e-6 (1e-4 for a
+// [RateGoal]) and between 1e-4 and 1e6, whose event meets the goal. The value returned was itself seen to
 // meet it. event must get no dearer with more noise.
 func LeastNoise(g Goal, r Relation, event func(noiseMultiplier float64) Event) (float64, error) {
 	if err := g.check(); err != nil {
@@ -113,7 +116,7 @@ func LeastNoise(g Goal, r Relation, event func(noiseMultiplier float64) Event) (
 	if unmet <= 1e-4 {
 		return good, nil
 	}
-	return narrow(good, unmet, meets)
+	return narrow(good, unmet, g.precision(), meets)
 }
 
 // MostRate returns the largest sampling rate, to a relative 1e-6, whose event
@@ -134,7 +137,7 @@ func MostRate(g Goal, r Relation, event func(rate float64) Event) (float64, erro
 			return 0, err
 		}
 		if ok {
-			return narrow(good, unmet, meets)
+			return narrow(good, unmet, g.precision(), meets)
 		}
 		unmet = good
 		if good /= 2; good < 1e-12 {
@@ -144,8 +147,8 @@ func MostRate(g Goal, r Relation, event func(rate float64) Event) (float64, erro
 }
 
 // narrow closes in on the border between good and unmet, keeping to the good side.
-func narrow(good, unmet float64, meets func(float64) (bool, error)) (float64, error) {
-	for math.Abs(math.Log(good/unmet)) > calibration {
+func narrow(good, unmet, precision float64, meets func(float64) (bool, error)) (float64, error) {
+	for math.Abs(math.Log(good/unmet)) > precision {
 		mid := math.Sqrt(good * unmet)
 		ok, err := meets(mid)
 		if err != nil {

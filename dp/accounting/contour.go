@@ -315,7 +315,7 @@ func (q *contour) logDelta(eps float64) (lower, upper float64) {
 // logDelta bounds log δ(eps) of the sum.
 func (m sum) logDelta(eps float64) (lower, upper float64, ok bool) {
 	for _, q := range m.known.contours {
-		if lower, upper = q.logDelta(eps); upper-lower <= 1e-6 {
+		if lower, upper = q.logDelta(eps); upper-lower <= 1e-5 {
 			return lower, upper, true
 		}
 	}

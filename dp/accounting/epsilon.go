@@ -311,16 +311,11 @@ func (m sum) onGrids(p saddle, tail float64, use func(upper, lower *profile) (do
 		} else {
 			last = step
 		}
-		u, ok := compose(terms, s, h, tail, true)
+		u, l, ok := compose(terms, s, h, tail)
 		if !ok {
 			if use(nil, nil) {
 				return
 			}
-			h *= 2
-			continue
-		}
-		l, ok := compose(terms, s, h, tail, false)
-		if !ok {
 			h *= 2
 			continue
 		}
@@ -334,7 +329,7 @@ func (m sum) onGrids(p saddle, tail float64, use func(upper, lower *profile) (do
 // enough says that a finer grid is not worth its time.
 func enough(width float64, p *profile) bool {
 	n := len(p.mass)
-	return width <= gridTolerance || width <= 10*gridTolerance && n >= 1<<16 || n >= 1<<19
+	return width <= gridTolerance || width <= 10*gridTolerance && n >= 1<<15 || n >= 1<<19
 }
 
 // truncated is the sum of coarse laws with atoms only, without the far tails whose

@@ -34,19 +34,16 @@ const (
 )
 
 // compose composes the terms on a grid of step h or less, tilted by s, from
-// above or from below. tail bounds the P-mass lost for all steps.
-func compose(terms []term, s, h, tail float64, upper bool) (*tilted, bool) {
+// above and from below. tail bounds the P-mass lost for all steps.
+func compose(terms []term, s, h, tail float64) (upper, lower *tilted, ok bool) {
 	steps := 0.0
 	for _, t := range terms {
 		steps += t.count
 	}
 	h, exact := fit(terms, h)
 	s = min(s, 10/h) // a lattice may be coarser than what the saddle sees
-	out := &tilted{grid: grid{0, h}, s: s}
-	laws := make([][]float64, len(terms))
-	firsts := make([]int, len(terms))
-	norms := make([]float64, len(terms))
-	widest := 0
+	upper, lower = &tilted{grid: grid{0, h}, s: s}, &tilted{grid: grid{0, h}, s: s}
+	above, below := make([]law, len(terms)), make([]law, len(terms))
 	for i, t := range terms {
 		at, step, _ := t.pair.lattice()
 		if step == 0 || math.IsInf(step, 0) {
@@ -55,49 +52,61 @@ func compose(terms []term, s, h, tail float64, upper bool) (*tilted, bool) {
 		g := grid{at, h}
 		c, ok := t.pair.cells(g, tail/steps)
 		if !ok || (exact && !c.onGrid()) {
-			return nil, false
+			return nil, nil, false
 		}
-		var mass []float64
-		if upper {
-			var infinite float64
-			mass, infinite = c.above(g)
-			out.infinite += t.count * infinite
-		} else {
-			mass = c.below(g)
+		mass, infinite := c.above(g)
+		upper.infinite += t.count * infinite
+		if above[i], ok = upper.tilt(g, c.first, mass, t.count); !ok {
+			return nil, nil, false
 		}
-		most := math.Inf(-1)
-		for j, m := range mass {
-			if m > 0 {
-				most = max(most, math.Log(m)+s*g.point(c.first+j))
-			}
+		if below[i], ok = lower.tilt(g, c.first, c.below(g), t.count); !ok {
+			return nil, nil, false
 		}
-		if math.IsInf(most, 0) || math.IsNaN(most) {
-			return nil, false
-		}
-		sum, low := 0.0, 0.0 // Neumaier's sum: k counts it many times over
-		for j, m := range mass {
-			mass[j] = m * math.Exp(s*g.point(c.first+j)-most)
-			next := sum + mass[j]
-			if sum >= mass[j] {
-				low += (sum - next) + mass[j]
-			} else {
-				low += (mass[j] - next) + sum
-			}
-			sum = next
-		}
-		sum += low
-		square := 0.0
-		for j := range mass {
-			mass[j] /= sum
-			square += mass[j] * mass[j]
-		}
-		out.k += t.count * (most + math.Log(sum))
-		out.kErr += t.count * ulp * (4 + 4*math.Abs(most))
-		out.at += t.count * at
-		laws[i], firsts[i], norms[i] = mass, c.first, math.Sqrt(square)
-		widest = max(widest, len(mass))
 	}
-	return out, out.convolve(terms, laws, firsts, norms, widest)
+	return upper, lower, upper.convolve(above) && lower.convolve(below)
+}
+
+// law is one mechanism's tilted law, count times over: mass[i] at the grid's point
+// first+i, and the l2 norm of the masses.
+type law struct {
+	mass  []float64
+	first int
+	count float64
+	norm  float64
+}
+
+// tilt makes a law of masses and takes its scale into t.
+func (t *tilted) tilt(g grid, first int, mass []float64, count float64) (law, bool) {
+	most := math.Inf(-1)
+	for j, m := range mass {
+		if m > 0 {
+			most = max(most, math.Log(m)+t.s*g.point(first+j))
+		}
+	}
+	if math.IsInf(most, 0) || math.IsNaN(most) {
+		return law{}, false
+	}
+	sum, low := 0.0, 0.0 // Neumaier's sum: k counts it many times over
+	for j, m := range mass {
+		mass[j] = m * math.Exp(t.s*g.point(first+j)-most)
+		next := sum + mass[j]
+		if sum >= mass[j] {
+			low += (sum - next) + mass[j]
+		} else {
+			low += (mass[j] - next) + sum
+		}
+		sum = next
+	}
+	sum += low
+	square := 0.0
+	for j := range mass {
+		mass[j] /= sum
+		square += mass[j] * mass[j]
+	}
+	t.k += count * (most + math.Log(sum))
+	t.kErr += count * ulp * (4 + 4*math.Abs(most))
+	t.at += count * g.at
+	return law{mass, first, count, math.Sqrt(square)}, true
 }
 
 // fit makes the step divide the lattice of the terms' atoms, if they have one in
@@ -166,19 +175,22 @@ func cumulant(mass []float64, u float64) float64 {
 	return math.Log(sum) + top + 1e-10
 }
 
-func (t *tilted) convolve(terms []term, laws [][]float64, firsts []int, norms []float64, widest int) bool {
-	var mean, variance, first float64
-	for i, mass := range laws {
+func (t *tilted) convolve(laws []law) bool {
+	var mean, variance, first, whole float64 // whole is the sum's greatest value
+	widest := 0
+	for _, l := range laws {
 		var m, v float64
-		for j, x := range mass {
+		for j, x := range l.mass {
 			m += x * float64(j)
 		}
-		for j, x := range mass {
+		for j, x := range l.mass {
 			v += x * (float64(j) - m) * (float64(j) - m)
 		}
-		mean += terms[i].count * m
-		variance += terms[i].count * v
-		first += terms[i].count * float64(firsts[i])
+		mean += l.count * m
+		variance += l.count * v
+		first += l.count * float64(l.first)
+		whole += l.count * float64(len(l.mass)-1)
+		widest = max(widest, len(l.mass))
 	}
 	if math.Abs(first) > 1e15 {
 		return false
@@ -190,15 +202,11 @@ func (t *tilted) convolve(terms []term, laws [][]float64, firsts []int, norms []
 	for _, f := range []float64{0.3, 1, 2, 4, 6, 8, 12} {
 		u := f / spread
 		var ku, kd float64
-		for i, mass := range laws {
-			ku += terms[i].count * cumulant(mass, u)
-			kd += terms[i].count * cumulant(mass, -u)
+		for _, l := range laws {
+			ku += l.count * cumulant(l.mass, u)
+			kd += l.count * cumulant(l.mass, -u)
 		}
 		up, down = min(up, (ku-tail)/u), max(down, (tail-kd)/u)
-	}
-	var whole float64 // the sum's greatest value
-	for i, mass := range laws {
-		whole += terms[i].count * float64(len(mass)-1)
 	}
 	outside := 2 * math.Exp(tail)
 	if whole < 4096 || up >= whole && down <= 0 {
@@ -225,12 +233,12 @@ func (t *tilted) convolve(terms []term, laws [][]float64, firsts []int, norms []
 	levels := math.Log2(float64(n)) + 1
 	var coef []complex128
 	errors := 0.0 // l2 norm of the coefficients' error over sqrt(n)
-	for i, mass := range laws {
+	for _, l := range laws {
 		clear(seq)
-		copy(seq, mass)
+		copy(seq, l.mass)
 		coef = fft.Coefficients(coef, seq)
-		count := terms[i].count
-		errors += count * fftStep * levels * norms[i]
+		count := l.count
+		errors += count * fftStep * levels * l.norm
 		turned := 0.0
 		for k, z := range coef {
 			if count == 1 {

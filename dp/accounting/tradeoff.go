@@ -80,15 +80,18 @@ func (t *tradeOff) greatest(f func(y, delta float64) float64) Interval {
 	low := func(eps float64) float64 { return f(math.Exp(eps), t.delta(eps).Upper) }
 	// Coarse steps find the peak, golden section refines it.
 	grid := []float64{0}
-	for e := 1e-4; e < 700; e *= 2 {
+	for e := 1e-3; e < 700; e *= 4 {
 		grid = append(grid, e)
 	}
 	best := 0
 	value := low(0)
 	for i, e := range grid {
+		if f(math.Exp(e), 0) < value {
+			break // not even with a δ of 0
+		}
 		if v := low(e); v > value {
 			best, value = i, v
-		} else if i > best+3 {
+		} else if i > best {
 			break
 		}
 	}
