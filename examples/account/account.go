@@ -14,43 +14,40 @@ import (
 
 // result is what -json writes.
 type result struct {
-	Event           json.RawMessage  `json:"event"`
-	Relation        string           `json:"relation"`
-	Delta           float64          `json:"delta"`
-	TargetEpsilon   float64          `json:"target_epsilon,omitempty"`
-	NoiseMultiplier float64          `json:"noise_multiplier,omitempty"`
-	Accountants     []answer         `json:"accountants"`
-	Advantage       float64          `json:"advantage"` // at most
-	Attacks         []attack         `json:"attacks"`
-	OverSteps       []stepsAnswer    `json:"epsilon_over_steps,omitempty"`
-	Profile         []privacyProfile `json:"privacy_profile"`
-	Seconds         float64          `json:"seconds"`
+	Event           json.RawMessage `json:"event"`
+	Relation        string          `json:"relation"`
+	Delta           float64         `json:"delta"`
+	TargetEpsilon   float64         `json:"target_epsilon,omitempty"`
+	NoiseMultiplier float64         `json:"noise_multiplier,omitempty"`
+	Accountants     []answer        `json:"accountants"`
+	Advantage       float64         `json:"advantage"`       // at most
+	AdvantageLower  float64         `json:"advantage_lower"` // and at least
+	Mu              float64         `json:"mu"`              // of Gaussian differential privacy but for δ, at most
+	Attacks         []attack        `json:"attacks"`
+	OverSteps       []stepsAnswer   `json:"epsilon_over_steps,omitempty"`
+	TradeOff        []attack        `json:"trade_off,omitempty"`
+	Seconds         float64         `json:"seconds"`
 }
 
 // answer is what one accountant says. Lower is nil if it gives no lower bound.
 type answer struct {
 	Name    string   `json:"name"`
 	Lower   *float64 `json:"lower"`
-	Upper   float64  `json:"upper"`
+	Upper   *float64 `json:"upper"` // nil if it gives none
 	Seconds float64  `json:"seconds"`
 }
 
 // attack is the best that membership inference can do at a false-positive rate.
 type attack struct {
 	FalsePositives float64 `json:"fpr"`
-	TruePositives  float64 `json:"tpr"` // at most
+	TruePositives  float64 `json:"tpr"`       // at most
+	Lower          float64 `json:"tpr_lower"` // and at least
 }
 
 type stepsAnswer struct {
 	Steps int     `json:"steps"`
-	PLD   float64 `json:"pld"`
-	RDP   float64 `json:"rdp"`
-}
-
-// privacyProfile is a point of δ(ε), from above.
-type privacyProfile struct {
-	Epsilon float64 `json:"epsilon"`
-	Delta   float64 `json:"delta"`
+	Upper float64 `json:"epsilon"` // at most
+	RDP   float64 `json:"epsilon_rdp"`
 }
 
 // makeEvent is the event that the command line asks about; over is the same with
@@ -97,63 +94,99 @@ func (s settings) account(out io.Writer) (*result, error) {
 		return nil, err
 	}
 	res := &result{Relation: r.String(), Delta: s.delta, TargetEpsilon: s.target, NoiseMultiplier: noise}
-	begin := time.Now()
-	pld, err := accounting.Epsilon(event, r, s.delta)
-	if err != nil {
-		return nil, err
-	}
-	res.Accountants = append(res.Accountants, answer{"privacy loss distribution", &pld.Lower, pld.Upper, time.Since(begin).Seconds()})
-	begin = time.Now()
-	rdp, err := accounting.EpsilonRDP(event, r, s.delta)
-	if err != nil {
-		return nil, err
-	}
-	res.Accountants = append(res.Accountants, answer{"Rényi orders", nil, rdp, time.Since(begin).Seconds()})
-	if math.IsInf(pld.Upper, 0) || math.IsInf(rdp, 0) {
-		return nil, fmt.Errorf("account: the event has no finite epsilon at delta %g under %s", s.delta, r)
+	var best accounting.Interval
+	for _, a := range []struct {
+		name string
+		ask  func() (accounting.Interval, error)
+	}{
+		{"best of all, certified", func() (accounting.Interval, error) { return accounting.Epsilon(event, r, s.delta) }},
+		{"privacy loss grid", func() (accounting.Interval, error) { return accounting.EpsilonPLD(event, r, s.delta) }},
+		{"Rényi orders", func() (accounting.Interval, error) {
+			upper, err := accounting.EpsilonRDP(event, r, s.delta)
+			return accounting.Interval{Lower: math.NaN(), Upper: upper}, err
+		}},
+	} {
+		begin := time.Now()
+		i, err := a.ask()
+		if err != nil {
+			return nil, err
+		}
+		one := answer{Name: a.name, Seconds: time.Since(begin).Seconds()}
+		if !math.IsNaN(i.Lower) && !math.IsInf(i.Lower, 0) {
+			one.Lower = &i.Lower
+		}
+		if !math.IsInf(i.Upper, 0) { // the grid may be too large, Rényi orders may not be known
+			one.Upper = &i.Upper
+		}
+		if len(res.Accountants) == 0 {
+			if one.Upper == nil {
+				return nil, fmt.Errorf("account: the event has no finite epsilon at delta %g under %s", s.delta, r)
+			}
+			best = i
+		}
+		res.Accountants = append(res.Accountants, one)
 	}
 	if res.Event, err = accounting.MarshalEvent(event); err != nil {
 		return nil, err
 	}
 
 	var lengths []int
-	if e, ok := event.(accounting.SelfComposed); ok && over != nil && s.plot != "" {
-		lengths = spaced(e.Count)
-	}
-	bar := report.NewProgress(out, "curves", profilePoints+len(lengths))
-	for i := range profilePoints {
-		// Dense where attacks at small false-positive rates are decided.
-		epsilon := 2 * pld.Upper * math.Pow(float64(i)/(profilePoints-1), 1.5)
-		d, err := accounting.Delta(event, r, epsilon)
-		if err != nil {
-			return nil, err
+	rates := []float64{1e-4, 1e-3, 0.01, 0.1}
+	listed := len(rates)
+	if s.plot != "" {
+		if e, ok := event.(accounting.SelfComposed); ok && over != nil {
+			lengths = spaced(e.Count)
 		}
-		res.Profile = append(res.Profile, privacyProfile{epsilon, d.Upper})
-		bar.Update(i+1, "")
+		for i := range curvePoints + 1 {
+			rates = append(rates, math.Pow(float64(i)/curvePoints, 3)) // dense where the curve is steep
+		}
 	}
-	res.Advantage = res.Profile[0].Delta
-	for _, fpr := range []float64{1e-4, 1e-3, 0.01, 0.1} {
-		res.Attacks = append(res.Attacks, attack{fpr, res.truePositives(fpr)})
+	bar := report.NewProgress(out, "curves", 1+len(lengths))
+	curve, err := accounting.TradeOff(event, r, rates)
+	if err != nil {
+		return nil, err
 	}
+	for i, c := range curve {
+		a := attack{rates[i], c.Upper, c.Lower}
+		if i < listed {
+			res.Attacks = append(res.Attacks, a)
+		} else {
+			res.TradeOff = append(res.TradeOff, a)
+		}
+	}
+	advantage, err := accounting.Advantage(event, r)
+	if err != nil {
+		return nil, err
+	}
+	res.Advantage, res.AdvantageLower = advantage.Upper, advantage.Lower
+	mu, err := accounting.Mu(event, r, s.delta)
+	if err != nil {
+		return nil, err
+	}
+	res.Mu = mu.Upper
+	bar.Update(1, "")
 	for i, n := range lengths {
-		pld, err := accounting.Epsilon(over(n), r, s.delta)
-		if err != nil {
+		point := stepsAnswer{Steps: n, Upper: best.Upper}
+		if i < len(lengths)-1 {
+			at, err := accounting.Epsilon(over(n), r, s.delta)
+			if err != nil {
+				return nil, err
+			}
+			point.Upper = at.Upper
+		}
+		if point.RDP, err = accounting.EpsilonRDP(over(n), r, s.delta); err != nil {
 			return nil, err
 		}
-		rdp, err := accounting.EpsilonRDP(over(n), r, s.delta)
-		if err != nil {
-			return nil, err
-		}
-		res.OverSteps = append(res.OverSteps, stepsAnswer{n, pld.Upper, rdp})
-		bar.Update(profilePoints+i+1, "")
+		res.OverSteps = append(res.OverSteps, point)
+		bar.Update(2+i, "")
 	}
 	bar.Done("")
 	res.Seconds = time.Since(start).Seconds()
 	return res, nil
 }
 
-// profilePoints is how many points of δ(ε) the trade-off is made of.
-const profilePoints = 25
+// curvePoints is how many points of the trade-off are drawn.
+const curvePoints = 60
 
 // spaced are up to 16 numbers from 1 to n, closer where ε bends.
 func spaced(n int) (list []int) {
@@ -166,31 +199,19 @@ func spaced(n int) (list []int) {
 	return list
 }
 
-// truePositives bounds the true-positive rate of any attack at a false-positive
-// rate: by each point (ε, δ) it is at most e^ε·fpr + δ, and at most
-// 1 - e^-ε·(1-δ-fpr) (Kairouz, Oh and Viswanath 2015, Theorem 2.1).
-func (r *result) truePositives(fpr float64) float64 {
-	best := 1.0
-	for _, p := range r.Profile {
-		best = min(best, math.Exp(p.Epsilon)*fpr+p.Delta, 1-math.Exp(-p.Epsilon)*(1-p.Delta-fpr))
-	}
-	return max(best, fpr)
-}
-
 func (r *result) panels() []report.Panel {
 	var panels []report.Panel
 	if len(r.OverSteps) > 1 {
 		var x, pld, rdp []float64
 		for _, p := range r.OverSteps {
-			x, pld, rdp = append(x, float64(p.Steps)), append(pld, p.PLD), append(rdp, p.RDP)
+			x, pld, rdp = append(x, float64(p.Steps)), append(pld, p.Upper), append(rdp, p.RDP)
 		}
 		panels = append(panels, report.Panel{Title: fmt.Sprintf("Privacy spent, δ = %g", r.Delta), X: "steps", Y: "ε (" + r.Relation + ")",
-			Curves: []report.Curve{{Name: "privacy loss distribution", X: x, Y: pld}, {Name: "Rényi orders", X: x, Y: rdp}}})
+			Curves: []report.Curve{{Name: "certified", X: x, Y: pld}, {Name: "Rényi orders", X: x, Y: rdp}}})
 	}
 	var x, y []float64
-	for i := range 201 {
-		fpr := float64(i) / 200
-		x, y = append(x, fpr), append(y, r.truePositives(fpr))
+	for _, a := range r.TradeOff {
+		x, y = append(x, a.FalsePositives), append(y, a.TruePositives)
 	}
 	return append(panels, report.Panel{Title: "Trade-off: the best attack", X: "false positives", Y: "true positives", YMax: 1,
 		Curves: []report.Curve{{Name: "at most", X: x, Y: y}, {Name: "guessing", X: []float64{0, 1}, Y: []float64{0, 1}}}})
@@ -210,21 +231,28 @@ func (r *result) print(out io.Writer) error {
 	}
 	fmt.Fprintln(out)
 	rows := [][]string{{"accountant", "ε at least", "ε at most", "time"}}
-	for _, a := range r.Accountants {
-		lower := "–"
-		if a.Lower != nil {
-			lower = fmt.Sprintf("%.6f", *a.Lower)
+	number := func(x *float64) string {
+		if x == nil {
+			return "–"
 		}
-		rows = append(rows, []string{a.Name, lower, fmt.Sprintf("%.6f", a.Upper), fmt.Sprintf("%.1f ms", 1000*a.Seconds)})
+		return fmt.Sprintf("%.9g", *x)
+	}
+	for _, a := range r.Accountants {
+		rows = append(rows, []string{a.Name, number(a.Lower), number(a.Upper), fmt.Sprintf("%.1f ms", 1000*a.Seconds)})
 	}
 	if err := report.Table(out, true, rows...); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
-	rows = [][]string{{"false positives", "true positives at most"}}
+	rows = [][]string{{"an attacker with", "has at least", "at most"}}
+	percent := func(x float64) string { return fmt.Sprintf("%.4g%%", 100*x) }
 	for _, a := range r.Attacks {
-		rows = append(rows, []string{fmt.Sprintf("%g%%", 100*a.FalsePositives), fmt.Sprintf("%.3f%%", 100*a.TruePositives)})
+		rows = append(rows, []string{percent(a.FalsePositives) + " false positives", percent(a.Lower), percent(a.TruePositives)})
 	}
-	rows = append(rows, []string{"advantage", fmt.Sprintf("%.3f%%", 100*r.Advantage)})
-	return report.Table(out, true, rows...)
+	rows = append(rows, []string{"his best advantage", percent(r.AdvantageLower), percent(r.Advantage)})
+	if err := report.Table(out, true, rows...); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\nμ-GDP but for δ: μ = %.4g\n", r.Mu)
+	return err
 }
