@@ -95,6 +95,13 @@ func (m *mixture) value(y float64) (loss, slope, density float64) {
 
 // where is the y at which the loss is x, between lo and hi, from a guess.
 func (m *mixture) where(x, guess, lo, hi float64) float64 {
+	if d := m.top; m.dir != replace && (len(m.d) == 1 || len(m.d) == 2 && m.d[0] == 0) {
+		sign := 1.0
+		if m.dir == add {
+			sign = -1
+		}
+		return min(max(sign*(unmix(m.rest, sign*x)/d+d/2), lo), hi)
+	}
 	y := guess
 	for range 200 {
 		loss, slope, _ := m.value(y)
@@ -142,7 +149,14 @@ func (m *mixture) masses(a, b float64) (p, q float64) {
 	return mixed(1), mixed(-1)
 }
 
-func (m *mixture) lattice() (float64, float64, bool) { return 0, 0, false }
+// lattice has no step, but of a sampled mechanism most mass lies close above the
+// least loss, where a point of the grid should be.
+func (m *mixture) lattice() (float64, float64, bool) {
+	if m.dir == remove && m.d[0] == 0 {
+		return math.Log1p(-m.rest), 0, false
+	}
+	return 0, 0, false
+}
 
 func (m *mixture) cells(g grid, tail float64) (*cells, bool) {
 	z := math.Sqrt(2 * math.Log(1/tail)) // P(N > z) <= exp(-z²/2)
@@ -152,7 +166,7 @@ func (m *mixture) cells(g grid, tail float64) (*cells, bool) {
 	}
 	low, _, _ := m.value(lo)
 	high, _, _ := m.value(hi)
-	first, last := math.Ceil((low-g.at)/g.h), math.Ceil((high-g.at)/g.h)+1
+	first, last := math.Floor((low-g.at)/g.h), math.Ceil((high-g.at)/g.h)+1
 	if !(last-first < maxCells) || math.Abs(first) > 1e15 {
 		return nil, false
 	}

@@ -326,10 +326,13 @@ func (m sum) onGrids(p saddle, tail float64, use func(upper, lower *profile) (do
 	}
 }
 
+// finest is the number of points at which a grid is fine enough whatever its width.
+var finest = 1 << 20
+
 // enough says that a finer grid is not worth its time.
 func enough(width float64, p *profile) bool {
 	n := len(p.mass)
-	return width <= gridTolerance || width <= 10*gridTolerance && n >= 1<<15 || n >= 1<<19
+	return width <= gridTolerance || width <= 10*gridTolerance && n >= 1<<15 || n >= finest
 }
 
 // truncated is the sum of coarse laws with atoms only, without the far tails whose

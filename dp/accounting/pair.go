@@ -31,8 +31,9 @@ type pair interface {
 	bound(s float64) float64
 	// line prepares the contour integral; it may refuse.
 	line(c, reach float64) (*line, bool)
-	// lattice is a value and a step such that every atom of L is at the value
-	// plus whole steps; exact says that L has atoms only. A step of 0: no atoms.
+	// lattice is a value, where a grid should have a point, and a step such that
+	// every atom of L is at the value plus whole steps; exact says that L has atoms
+	// only. A step of 0: no atoms, or not on a lattice.
 	lattice() (at, step float64, exact bool)
 	// cells puts L on a grid. P-masses of at most tail may go to under and over.
 	cells(g grid, tail float64) (*cells, bool)

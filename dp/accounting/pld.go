@@ -46,7 +46,7 @@ func compose(terms []term, s, h, tail float64) (upper, lower *tilted, ok bool) {
 	above, below := make([]law, len(terms)), make([]law, len(terms))
 	for i, t := range terms {
 		at, step, _ := t.pair.lattice()
-		if step == 0 || math.IsInf(step, 0) {
+		if math.IsInf(step, 0) {
 			at = 0
 		}
 		g := grid{at, h}
