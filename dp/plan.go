@@ -147,9 +147,9 @@ func (p Plan) runs() runs {
 }
 
 // Event is what the run does, as the accountant sees it: Steps Gaussian
-// mechanisms on Poisson draws. AdaptiveQuantile's count is inside: together with
-// the gradient it is one Gaussian mechanism of the plan's noise multiplier. It
-// panics if the plan is not valid.
+// mechanisms on Poisson draws. With AdaptiveQuantile each is the pair of a
+// gradient and a count, which together cost what one Gaussian mechanism of the
+// plan's noise multiplier does. It panics if the plan is not valid.
 func (p Plan) Event() accounting.Event {
 	if err := p.Validate(); err != nil {
 		panic("dp: Event of a plan that is not valid")
@@ -158,10 +158,12 @@ func (p Plan) Event() accounting.Event {
 }
 
 func (p Plan) event(steps int) accounting.Event {
-	return accounting.SelfComposed{
-		Event: accounting.PoissonSampled{Rate: p.rate(), Event: accounting.Gaussian{NoiseMultiplier: p.NoiseMultiplier}},
-		Count: steps,
+	var step accounting.Event = accounting.Gaussian{NoiseMultiplier: p.NoiseMultiplier}
+	if gradient, count := multipliers(p.Clip, p.NoiseMultiplier); count > 0 {
+		const down = 1 - 0x1p-39                                                                       // what runs has the margin of multipliers
+		step = accounting.AdaptiveClip{NoiseMultiplier: gradient * down, CountNoise: count / 2 * down} // a centred bit is 1/2 at most
 	}
+	return accounting.SelfComposed{Event: accounting.PoissonSampled{Rate: p.rate(), Event: step}, Count: steps}
 }
 
 // MechanismDelta is what of Delta is left for the accountant after the chance

@@ -38,21 +38,29 @@ func TestRule01EventIsWhatRuns(t *testing.T) {
 		require.True(t, ok)
 		sampled, ok := composed.Event.(accounting.PoissonSampled)
 		require.True(t, ok)
-		gaussian, ok := sampled.Event.(accounting.Gaussian)
-		require.True(t, ok)
+		var gradient, count float64
+		switch e := sampled.Event.(type) {
+		case accounting.Gaussian:
+			gradient = e.NoiseMultiplier
+		case accounting.AdaptiveClip:
+			gradient, count = e.NoiseMultiplier, 2*e.CountNoise
+		}
+		require.Positive(t, gradient)
 
 		tr := newTrial(400, plan)
 		trainer := tr.start(t)
 		require.Equal(t, sampled.Rate, math.Ldexp(float64(trainer.draw.threshold), -64-trainer.draw.coins))
-		steps, information := 0, 0.0
+		require.Equal(t, count > 0, trainer.countNoise != nil)
+		steps := 0
 		for ; trainer.Step() == nil; steps++ {
 			z := trainer.crew.noise.Sigma() / trainer.crew.grid.sensitivity
-			information = 1 / (z * z)
-			if trainer.countNoise != nil {
-				information += 1 / (trainer.countNoise.Sigma() * trainer.countNoise.Sigma())
+			require.GreaterOrEqual(t, z, gradient, name)
+			require.InEpsilon(t, gradient, z, 1e-9, name)
+			if count > 0 {
+				// The sum of ±1 that runs has twice the sensitivity of the event's bits.
+				require.GreaterOrEqual(t, trainer.countNoise.Sigma(), count, name)
+				require.InEpsilon(t, count, trainer.countNoise.Sigma(), 1e-9, name)
 			}
-			require.LessOrEqual(t, information, 1/(gaussian.NoiseMultiplier*gaussian.NoiseMultiplier), name)
-			require.InEpsilon(t, 1/(gaussian.NoiseMultiplier*gaussian.NoiseMultiplier), information, 1e-9, name)
 		}
 		require.Equal(t, composed.Count, steps)
 	}
