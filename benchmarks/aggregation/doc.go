@@ -12,6 +12,8 @@
 //	         a share of the peak of multiply-adds, at the same level
 //	x-sort   speed as a multiple of gathering each column and sorting it with
 //	         package slices (timed on fewer columns)
+//	x-byzfl  speed as a multiple of the faster of ByzFL's two back ends, whose
+//	         seconds were taken on another machine of this kind
 //	x-gonum  speed as a multiple of gonum's floats.Distance of every pair
 //
 // Names carry parameters as k=v: n clients, d coordinates, isa the level that

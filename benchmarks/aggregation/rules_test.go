@@ -1,0 +1,70 @@
+package aggregation_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/sotto-ml/sotto/aggregate"
+	"github.com/sotto-ml/sotto/internal/kernel"
+)
+
+// byzfl are the seconds that the faster of ByzFL's two back ends (numpy and torch,
+// commit 69bd1ac) took for n rows of a million, on one core of a Zen 5 machine.
+var byzfl = map[string]map[int]float64{
+	"Median":           {10: 0.1563, 25: 0.4087, 50: 0.7413, 100: 1.351},
+	"TrimmedMean":      {10: 0.05193, 25: 0.07743, 50: 0.1264, 100: 0.2434},
+	"Meamed":           {10: 0.3312, 25: 0.9331, 50: 1.841, 100: 3.405},
+	"Krum":             {10: 0.04566, 25: 0.2514, 50: 0.142, 100: 0.3828},
+	"MultiKrum":        {10: 0.05226, 25: 0.2622, 50: 0.1736, 100: 0.4041},
+	"Weiszfeld":        {10: 0.04661, 25: 0.1057, 50: 0.2098, 100: 0.3952},
+	"CenteredClipping": {10: 0.01083, 25: 0.02507, 50: 0.04289, 100: 0.09938},
+	"NNMTrimmedMean":   {10: 0.1285, 25: 0.7388, 50: 1.779},
+	"MinimumDiameter":  {10: 0.04999},
+}
+
+// BenchmarkRules times whole rules, their checks included, at a million columns.
+func BenchmarkRules(b *testing.B) {
+	const d = 1_000_000
+	sizes := []int{10, 25, 50, 100}
+	if testing.Short() {
+		sizes = sizes[:1]
+	}
+	for _, n := range sizes {
+		rows := clients(n, d)
+		dst := make([]float32, d)
+		f := n / 5
+		for _, c := range []struct {
+			name string
+			rule aggregate.Rule
+		}{
+			{"Median", aggregate.Median{}}, {"TrimmedMean", aggregate.TrimmedMean{F: f}}, {"Meamed", aggregate.Meamed{F: f}},
+			{"Krum", aggregate.Krum{F: f}}, {"MultiKrum", aggregate.MultiKrum{F: f}},
+			{"Weiszfeld", aggregate.Weiszfeld{Smoothing: 0.1, Steps: 3}},
+			{"CenteredClipping", &aggregate.CenteredClipping{Tau: 100, Steps: 1}},
+			{"NNMTrimmedMean", aggregate.Chain{aggregate.NNM{F: f}, aggregate.TrimmedMean{F: f}}},
+			{"MinimumDiameter", aggregate.MinimumDiameter{F: f}},
+		} {
+			peer, known := byzfl[c.name][n]
+			if !known {
+				continue
+			}
+			b.Run(fmt.Sprintf("rule=%s/n=%d/d=1e6", c.name, n), func(b *testing.B) {
+				forLevel(b, kernel.Best())
+				var seconds [][]float64
+				for b.Loop() {
+					seconds = secondsEach(append([]func(){func() {
+						if r, ok := c.rule.(*aggregate.CenteredClipping); ok {
+							r.Momentum = nil
+						}
+						if _, err := c.rule.Aggregate(dst, rows, nil); err != nil {
+							b.Fatal(err)
+						}
+					}}, readers(rows)...)...)
+				}
+				b.ReportMetric(1e3*median(seconds[0]), "ms")
+				b.ReportMetric(ofRead(seconds[0], seconds[1:]), "of-read")
+				b.ReportMetric(peer/median(seconds[0]), "x-byzfl")
+			})
+		}
+	}
+}
