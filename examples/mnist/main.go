@@ -163,7 +163,7 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	res := result{Model: s.model, Runs: s.runs, EpsilonTarget: s.epsilon, Relation: "add/remove",
-		Accountant: "PLD (connect-the-dots, upper end)", NotAccounted: dp.NotAccounted}
+		Accountant: "privacy loss distribution, certified upper end", NotAccounted: dp.NotAccounted}
 	res.SecondsFeatures = bar.Done("").Seconds()
 
 	begin := time.Now()
