@@ -63,13 +63,18 @@ func nearest(keys []float64, k int) []int {
 	return order
 }
 
-// meanOf is the mean of some rows.
-func meanOf(dst []float32, rows [][]float32, chosen []int) []float32 {
-	weights := make([]float32, len(rows))
+// equal is equal weights of some of n rows, summing to 1.
+func equal(n int, chosen []int) []float32 {
+	weights := make([]float32, n)
 	for _, i := range chosen {
 		weights[i] = 1 / float32(len(chosen))
 	}
-	return combine(sized(dst, len(rows[0])), rows, weights)
+	return weights
+}
+
+// meanOf is the mean of some rows.
+func meanOf(dst []float32, rows [][]float32, chosen []int) []float32 {
+	return combine(sized(dst, len(rows[0])), rows, equal(len(rows), chosen))
 }
 
 // overlap panics if dst is one of the rows or overlaps one.

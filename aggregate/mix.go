@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"github.com/sotto-ml/sotto/internal/kernel"
 )
@@ -65,16 +68,42 @@ func (r NNM) Mix(dst, rows [][]float32, v *Verdict) ([][]float32, error) {
 			v.Clients[i].Weight = 0
 		}
 	}
+	weights := make([][]float32, n)
 	for i := range n {
 		near := nearest(d2[i*n:(i+1)*n], n-r.F)
-		meanOf(dst[i], rows, near)
+		weights[i] = equal(n, near)
 		if v != nil {
 			for _, k := range near {
 				v.Clients[k].Weight += 1 / float64(len(near)) / float64(n)
 			}
 		}
 	}
+	mix(dst, rows, weights)
 	return dst, nil
+}
+
+// mix writes to each row of dst the sum of rows by its weights, a block of columns
+// at a time for all of dst, so that rows are read from memory once.
+func mix(dst, rows [][]float32, weights [][]float32) {
+	const width = 1 << 12
+	d := len(rows[0])
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range max(min(runtime.GOMAXPROCS(0), (d+width-1)/width), 1) {
+		group.Go(func() {
+			views := make([][]float32, len(rows))
+			for a := int(next.Add(1)-1) * width; a < d; a = int(next.Add(1)-1) * width {
+				b := min(a+width, d)
+				for i, row := range rows {
+					views[i] = row[a:b]
+				}
+				for i, row := range dst {
+					kernel.WeightedRows(row[a:b], views, weights[i])
+				}
+			}
+		})
+	}
+	group.Wait()
 }
 
 // Bucketing shuffles the rows and takes means of Size at a time, the last of what
@@ -112,10 +141,12 @@ func (r Bucketing) Mix(dst, rows [][]float32, v *Verdict) ([][]float32, error) {
 	}
 	v.start(n)
 	dst = fresh(dst, (n+r.Size-1)/r.Size, len(rows[0]))
+	weights := make([][]float32, len(dst))
 	for k, row := range dst {
 		overlap(row, rows)
-		meanOf(row, rows, order[k*r.Size:min((k+1)*r.Size, n)])
+		weights[k] = equal(n, order[k*r.Size:min((k+1)*r.Size, n)])
 	}
+	mix(dst, rows, weights)
 	return dst, nil
 }
 
