@@ -15,62 +15,93 @@ type Mean struct {
 
 // Aggregate implements [Rule].
 func (r Mean) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
-	if err := check("Mean", dst, rows); err != nil {
+	s, err := open("Mean", dst, rows)
+	if err != nil {
 		return nil, err
 	}
-	total := float64(len(rows))
-	if r.Weights != nil {
-		total = 0
-		if len(r.Weights) != len(rows) {
-			return nil, fmt.Errorf("aggregate: Mean.Weights has %d values for %d rows", len(r.Weights), len(rows))
-		}
-		for i, w := range r.Weights {
-			if !(w >= 0) || math.IsInf(w, 0) {
-				return nil, fmt.Errorf("aggregate: Mean.Weights[%d] is %v, must be at least 0 and finite", i, w)
-			}
-			total += w
-		}
-		if !(total > 0) || math.IsInf(total, 0) {
-			return nil, fmt.Errorf("aggregate: Mean.Weights sum to %v, must be positive and finite", total)
-		}
-	}
-	v.start(len(rows))
-	dst = sized(dst, len(rows[0]))
-	j := newJob(dst, rows, addWeighted)
-	j.buffer = j.buffer[:0]
-	for i := range rows {
-		w := 1.0
-		if r.Weights != nil {
-			w = r.Weights[i]
-		}
-		j.buffer = append(j.buffer, float32(w/total))
-		if v != nil {
-			v.Clients[i].Weight = w / total
-		}
-	}
-	j.weights = j.buffer
-	j.start()
-	return dst, nil
+	return s.finish(dst, r.plan(s, v))
 }
 
-func addWeighted(j *job, p *part) { kernel.WeightedRows(p.dst, p.rows, j.weights) }
+func (r Mean) plan(s *survey, v *Verdict) error {
+	total, err := weigh("Mean", r.Weights, s.n)
+	if err != nil {
+		return err
+	}
+	if err := s.canonical(); err != nil {
+		return err
+	}
+	if r.Weights == nil && s.mix == nil { // the common case allocates nothing
+		v.start(s.n)
+		s.end.do, s.end.scale = endMean, 1/float32(s.n)
+		return nil
+	}
+	weights := make([]float64, s.n)
+	for k := range weights {
+		weights[k] = 1 / total
+		if r.Weights != nil {
+			weights[k] = r.Weights[s.whose(k)] / total
+		}
+	}
+	v.tell(s, weights, nil)
+	s.combine(weights)
+	return nil
+}
 
-// combine is the weighted sum of rows.
-func combine(dst []float32, rows [][]float32, weights []float32) []float32 {
-	j := newJob(dst, rows, addWeighted)
-	j.weights = weights
-	j.start()
-	return dst
+// whose is the caller's index of a row seen, or its own if it is nobody's.
+func (s *survey) whose(k int) int {
+	if s.named {
+		return s.order[k]
+	}
+	return k
+}
+
+// endMean is the mean of all rows.
+func endMean(s *survey, p *part) {
+	p.shares = p.shares[:0]
+	for range p.rows {
+		p.shares = append(p.shares, s.end.scale)
+	}
+	kernel.WeightedRows(p.dst, p.rows, p.shares)
+}
+
+// weigh is the sum of the weights of n rows.
+func weigh(rule string, weights []float64, n int) (float64, error) {
+	if weights == nil {
+		return float64(n), nil
+	}
+	if len(weights) != n {
+		return 0, fmt.Errorf("aggregate: %s.Weights has %d values for %d rows", rule, len(weights), n)
+	}
+	total := 0.0
+	for i, w := range weights {
+		if !(w >= 0) || math.IsInf(w, 0) {
+			return 0, fmt.Errorf("aggregate: %s.Weights[%d] is %v, must be at least 0 and finite", rule, i, w)
+		}
+		total += w
+	}
+	if !(total > 0) || math.IsInf(total, 0) {
+		return 0, fmt.Errorf("aggregate: %s.Weights sum to %v, must be positive and finite", rule, total)
+	}
+	return total, nil
 }
 
 // Median is the coordinate-wise median: of an even number the mean of the middle
-// two. Breakdown point 1/2; cost n d.
+// two. Breakdown point 1/2; cost n d. Liars within the honest rows' spread of each
+// coordinate bias it.
 type Median struct{}
 
 // Aggregate implements [Rule].
-func (Median) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
-	n := len(rows)
-	return ranks("Median", dst, rows, (n-1)/2, n/2+1, v)
+func (r Median) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
+	s, err := open("Median", dst, rows)
+	if err != nil {
+		return nil, err
+	}
+	return s.finish(dst, r.plan(s, v))
+}
+
+func (Median) plan(s *survey, v *Verdict) error {
+	s.ranks((s.n-1)/2, s.n/2+1, v)
+	return nil
 }
 
 // Kappa is the robustness coefficient 4 (1 + F/(n-2F))² (Allouah et al. 2023, table
@@ -85,107 +116,199 @@ func (Median) Kappa(n, f int) float64 {
 
 // TrimmedMean is, in each coordinate, the mean of what remains when the F least
 // and the F greatest values are cut off (Yin et al. 2018). Breakdown point F/n; cost
-// n d.
+// n d. Liars within the honest rows' spread of each coordinate bias it.
 type TrimmedMean struct {
 	F int // of n rows, 2F < n
 }
 
 // Aggregate implements [Rule].
 func (r TrimmedMean) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
-	if err := faulty("TrimmedMean", r.F, len(rows)); err != nil {
+	s, err := open("TrimmedMean", dst, rows)
+	if err != nil {
 		return nil, err
 	}
-	return ranks("TrimmedMean", dst, rows, r.F, len(rows)-r.F, v)
+	return s.finish(dst, r.plan(s, v))
+}
+
+func (r TrimmedMean) plan(s *survey, v *Verdict) error {
+	if err := faulty("TrimmedMean", r.F, s.n); err != nil {
+		return err
+	}
+	s.ranks(r.F, s.n-r.F, v)
+	return nil
 }
 
 // Kappa is the robustness coefficient 6F/(n-2F) (1 + F/(n-2F)) (Allouah et al. 2023,
-// table 1), infinite unless n > 2F.
+// table 1) with this rule's F, infinite unless f <= F and n > 2F.
 func (r TrimmedMean) Kappa(n, f int) float64 {
-	if f < 0 || n <= 2*f {
+	if f < 0 || f > r.F || n <= 2*r.F {
 		return math.Inf(1)
 	}
-	x := float64(f) / float64(n-2*f)
+	x := float64(r.F) / float64(n-2*r.F)
 	return 6 * x * (1 + x)
 }
 
-// ranks is the mean of the values of ranks lo to hi-1 of each column.
-func ranks(rule string, dst []float32, rows [][]float32, lo, hi int, v *Verdict) ([]float32, error) {
-	if err := checkOrdered(rule, dst, rows); err != nil {
-		return nil, err
-	}
+// ranks ends in the mean of the values of ranks lo to hi-1 of each column.
+func (s *survey) ranks(lo, hi int, v *Verdict) {
+	s.ordered = s.mix == nil
+	s.end.do, s.end.lo, s.end.hi, s.end.scale = endRanks, lo, hi, 1/float32(hi-lo)
 	if v != nil {
-		trimmedBy(v, rows, lo, hi)
+		v.start(s.n)
+		s.end.told = v
 	}
-	dst = sized(dst, len(rows[0]))
-	j := newJob(dst, rows, sumRanks)
-	j.lo, j.hi, j.scale = lo, hi, 1/float32(hi-lo)
-	j.start()
-	return dst, nil
 }
 
-func sumRanks(j *job, p *part) { kernel.RankSum(p.dst, p.rows, j.lo, j.hi, j.scale) }
+func endRanks(s *survey, p *part) {
+	s.look(p)
+	if s.end.told != nil {
+		s.countCut(p)
+	}
+	kernel.RankSum(p.dst, p.view, s.end.lo, s.end.hi, s.end.scale)
+}
 
-// trimmedBy counts the coordinates in which each row is below rank lo or above rank
+// countCut counts the coordinates in which each row is below rank lo or above rank
 // hi-1.
-func trimmedBy(v *Verdict, rows [][]float32, lo, hi int) {
-	v.start(len(rows))
-	d := len(rows[0])
-	cut := make([]int, len(rows))
-	least, most := make([]float32, blockColumns), make([]float32, blockColumns)
-	views := make([][]float32, len(rows))
-	for a := 0; a < d; a += blockColumns {
-		b := min(a+blockColumns, d)
-		for i, row := range rows {
-			views[i] = row[a:b]
-		}
-		kernel.RankSum(least[:b-a], views, lo, lo+1, 1)
-		kernel.RankSum(most[:b-a], views, hi-1, hi, 1)
-		for i, row := range views {
-			for k, x := range row {
-				if x < least[k] || x > most[k] {
-					cut[i]++
-				}
+func (s *survey) countCut(p *part) {
+	if p.at == p.from {
+		p.cut = append(p.cut[:0], make([]int, s.n)...)
+	}
+	width := len(p.view[0])
+	for i := range p.spare {
+		p.spare[i] = sizedTo(p.spare[i], width)
+	}
+	least, most := p.spare[0], p.spare[1]
+	kernel.RankSum(least, p.view, s.end.lo, s.end.lo+1, 1)
+	kernel.RankSum(most, p.view, s.end.hi-1, s.end.hi, 1)
+	for k, row := range p.view {
+		cut := 0
+		for j, x := range row {
+			if x < least[j] || x > most[j] {
+				cut++
 			}
 		}
+		p.cut[k] += cut
 	}
+}
+
+// addCut adds a unit's counts.
+func (s *survey) addCut(p *part) {
+	for k, c := range p.cut {
+		s.cut[k] += c
+	}
+}
+
+// tellTrimmed makes the verdict of the counts.
+func (s *survey) tellTrimmed() {
 	kept := 0
-	for _, c := range cut {
-		kept += d - c
+	for _, c := range s.cut {
+		kept += s.d - c
 	}
-	for i, c := range cut {
-		if d > 0 {
-			v.Clients[i].Trimmed = float64(c) / float64(d)
-			v.Clients[i].Weight = float64(d-c) / float64(max(kept, 1))
+	for k, c := range s.cut {
+		if s.d > 0 {
+			client := &s.end.told.Clients[s.order[k]]
+			client.Trimmed = float64(c) / float64(s.d)
+			client.Weight = float64(s.d-c) / float64(max(kept, 1))
 		}
 	}
 }
 
 // Meamed is, in each coordinate, the mean of the n-F values nearest to the median
 // (Xie, Koyejo and Gupta 2018); of two equally near the lesser. Breakdown point F/n;
-// cost n d.
+// cost n d. Liars within the honest rows' spread of each coordinate bias it.
 type Meamed struct {
 	F int // of n rows, 2F < n
 }
 
-// Aggregate implements [Rule].
+// Aggregate implements [Rule]. The verdict's weights are not known.
 func (r Meamed) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
-	if err := faulty("Meamed", r.F, len(rows)); err != nil {
+	s, err := open("Meamed", dst, rows)
+	if err != nil {
 		return nil, err
 	}
-	if err := check("Meamed", dst, rows); err != nil {
-		return nil, err
-	}
-	v.start(len(rows))
-	if v != nil {
-		for i := range v.Clients {
-			v.Clients[i].Weight = math.NaN()
-		}
-	}
-	dst = sized(dst, len(rows[0]))
-	j := newJob(dst, rows, aroundMedian)
-	j.lo = len(rows) - r.F
-	j.start()
-	return dst, nil
+	return s.finish(dst, r.plan(s, v))
 }
 
-func aroundMedian(j *job, p *part) { kernel.MeanAround(p.dst, p.rows, j.lo) }
+func (r Meamed) plan(s *survey, v *Verdict) error {
+	if err := faulty("Meamed", r.F, s.n); err != nil {
+		return err
+	}
+	v.unknown(s.n)
+	s.end.do, s.end.lo = endAround, s.n-r.F
+	return nil
+}
+
+func endAround(s *survey, p *part) {
+	s.look(p)
+	kernel.MeanAround(p.dst, p.view, s.end.lo)
+}
+
+// SignMajority is, in each coordinate, Scale with the sign that more rows have, or 0
+// if as many have the one as the other (Bernstein et al. 2019, signSGD with majority
+// vote). Rows can only vote, not shout. Breakdown point 1/2 of the votes; it stops no
+// liars who agree where honest rows do not. Cost n d.
+type SignMajority struct {
+	Scale float64 // of the step, positive and finite; 0 stands for 1
+}
+
+// Aggregate implements [Rule]. The verdict's Trimmed is the share of a row's
+// coordinates that were outvoted.
+func (r SignMajority) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
+	s, err := open("SignMajority", dst, rows)
+	if err != nil {
+		return nil, err
+	}
+	return s.finish(dst, r.plan(s, v))
+}
+
+func (r SignMajority) plan(s *survey, v *Verdict) error {
+	if r.Scale == 0 {
+		r.Scale = 1
+	}
+	if !(r.Scale > 0) || r.Scale > math.MaxFloat32 {
+		return fmt.Errorf("aggregate: SignMajority.Scale is %v, must be positive and finite", r.Scale)
+	}
+	if v != nil {
+		v.start(s.n)
+		s.end.told = v
+	}
+	s.end.do, s.end.scale = endSigns, float32(r.Scale)
+	return nil
+}
+
+func endSigns(s *survey, p *part) {
+	s.look(p)
+	p.votes = append(p.votes[:0], make([]int32, len(p.dst))...)
+	votes := p.votes
+	for _, row := range p.view {
+		for j, x := range row[:len(votes)] {
+			b := int32(math.Float32bits(x))
+			votes[j] += b>>31 | int32(uint32(-(b&math.MaxInt32))>>31)
+		}
+	}
+	if s.end.told != nil {
+		s.countOutvoted(p, votes)
+	}
+	for j, c := range votes {
+		p.dst[j] = 0
+		switch {
+		case c > 0:
+			p.dst[j] = s.end.scale
+		case c < 0:
+			p.dst[j] = -s.end.scale
+		}
+	}
+}
+
+// countOutvoted counts the coordinates in which each row voted for less.
+func (s *survey) countOutvoted(p *part, votes []int32) {
+	if p.at == p.from {
+		p.cut = append(p.cut[:0], make([]int, s.n)...)
+	}
+	for k, row := range p.view {
+		for j, x := range row {
+			if x > 0 && votes[j] < 0 || x < 0 && votes[j] > 0 {
+				p.cut[k]++
+			}
+		}
+	}
+}

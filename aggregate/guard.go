@@ -19,58 +19,97 @@ type Guard struct {
 
 // Aggregate implements [Rule].
 func (g Guard) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
-	if g.Rule == nil {
-		return nil, fmt.Errorf("aggregate: Guard.Rule is missing")
-	}
-	if g.F < 0 || g.F > 0 && 2*g.F >= len(rows) {
-		return nil, fmt.Errorf("aggregate: Guard.F is %d of %d rows, must be at least 0 and less than half", g.F, len(rows))
-	}
-	if !(g.MaxNorm >= 0) {
-		return nil, fmt.Errorf("aggregate: Guard.MaxNorm is %v, must be at least 0", g.MaxNorm)
+	if err := g.check(len(rows)); err != nil {
+		return nil, err
 	}
 	d := len(dst)
 	if dst == nil {
 		d = usualLength(rows)
 	}
 	reasons := make([]Reason, len(rows))
-	var kept [][]float32
-	var whose []int
-	var refused []int
 	for i, row := range rows {
-		switch {
-		case len(row) != d:
+		if len(row) != d {
 			reasons[i] = WrongLength
-		case !finite(row):
-			reasons[i] = NotFinite
-		case g.MaxNorm > 0 && math.Sqrt(kernel.SumSquares(row)) > g.MaxNorm:
-			reasons[i] = NormTooLarge
-		default:
-			kept, whose = append(kept, row), append(whose, i)
 			continue
 		}
-		refused = append(refused, i)
+		squares := 0.0
+		if g.MaxNorm > 0 {
+			squares = kernel.SumSquares(row)
+		}
+		reasons[i] = g.judge(kernel.AllFinite(row), squares)
 	}
-	if len(refused) > 0 && (g.Fail || len(kept) == 0) {
-		return nil, fmt.Errorf("aggregate: rows %v are refused, row %d as %v", refused, refused[0], reasons[refused[0]])
+	whose, rule, err := g.sift(reasons)
+	if err != nil {
+		return nil, err
+	}
+	kept := make([][]float32, len(whose))
+	for k, i := range whose {
+		kept[k] = rows[i]
 	}
 	var inner *Verdict
 	if v != nil {
 		inner = new(Verdict)
 	}
-	out, err := g.Rule(max(g.F-len(refused), 0)).Aggregate(dst, kept, inner)
+	out, err := rule.Aggregate(dst, kept, inner)
 	if err != nil {
 		return nil, err
 	}
-	if v != nil {
-		v.start(len(rows))
-		for i := range v.Clients {
-			v.Clients[i] = ClientVerdict{Trimmed: math.NaN(), Distance: math.NaN(), Rejected: reasons[i]}
-		}
-		for k, i := range whose {
-			v.Clients[i] = inner.Clients[k]
+	g.tell(v, inner, reasons, whose)
+	return out, nil
+}
+
+// check returns an error unless the fields make sense for n rows.
+func (g Guard) check(n int) error {
+	if g.Rule == nil {
+		return fmt.Errorf("aggregate: Guard.Rule is missing")
+	}
+	if g.F < 0 || g.F > 0 && 2*g.F >= n {
+		return fmt.Errorf("aggregate: Guard.F is %d of %d rows, must be at least 0 and less than half", g.F, n)
+	}
+	if !(g.MaxNorm >= 0) {
+		return fmt.Errorf("aggregate: Guard.MaxNorm is %v, must be at least 0", g.MaxNorm)
+	}
+	return nil
+}
+
+func (g Guard) judge(finite bool, squares float64) Reason {
+	switch {
+	case !finite:
+		return NotFinite
+	case g.MaxNorm > 0 && math.Sqrt(squares) > g.MaxNorm:
+		return NormTooLarge
+	}
+	return Kept
+}
+
+// sift is the rows that are kept, and the rule for them.
+func (g Guard) sift(reasons []Reason) (kept []int, rule Rule, err error) {
+	var refused []int
+	for i, reason := range reasons {
+		if reason == Kept {
+			kept = append(kept, i)
+		} else {
+			refused = append(refused, i)
 		}
 	}
-	return out, nil
+	if len(refused) > 0 && (g.Fail || len(kept) == 0) {
+		return nil, nil, fmt.Errorf("aggregate: rows %v are refused, row %d as %v", refused, refused[0], reasons[refused[0]])
+	}
+	return kept, g.Rule(max(g.F-len(refused), 0)), nil
+}
+
+// tell makes the verdict of all rows of that of those kept.
+func (g Guard) tell(v, inner *Verdict, reasons []Reason, kept []int) {
+	if v == nil {
+		return
+	}
+	v.start(len(reasons))
+	for i := range v.Clients {
+		v.Clients[i] = ClientVerdict{Trimmed: math.NaN(), Distance: math.NaN(), Rejected: reasons[i]}
+	}
+	for k, c := range inner.Clients[:min(len(kept), len(inner.Clients))] {
+		v.Clients[kept[k]] = c
+	}
 }
 
 // usualLength is the length that most rows have, the least such.

@@ -4,20 +4,57 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"runtime"
-	"sync"
-	"sync/atomic"
-
-	"github.com/sotto-ml/sotto/internal/kernel"
 )
 
 // then is a pre-aggregation by itself: followed by the mean.
-func then(p PreAggregation, dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
-	mixed, err := p.Mix(nil, rows, v)
+func then(rule string, p mixing, dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
+	s, err := apart(rule, dst, rows)
 	if err != nil {
 		return nil, err
 	}
-	return Mean{}.Aggregate(dst, mixed, nil)
+	return s.finish(dst, p.plan(s, v))
+}
+
+// thenMean is the plan of a pre-aggregation by itself.
+func thenMean(p mixing, s *survey, v *Verdict) error {
+	weights, err := p.mixture(s, v)
+	if err != nil {
+		return err
+	}
+	s.apply(weights)
+	return Mean{}.plan(s, nil)
+}
+
+// mixed makes the rows of a pre-aggregation.
+func mixed(rule string, p mixing, dst, rows [][]float32, v *Verdict) ([][]float32, error) {
+	s, err := open(rule, nil, rows)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	weights, err := p.mixture(s, v)
+	if err != nil {
+		return nil, err
+	}
+	s.apply(weights)
+	_, buckets := p.(Bucketing)
+	dst = fresh(dst, s.n, s.d)
+	for _, row := range dst {
+		overlap(row, rows)
+	}
+	err = s.pass(func(s *survey, p *part) {
+		s.look(p)
+		for k, row := range p.view {
+			if !buckets {
+				k = s.order[k]
+			}
+			copy(dst[k][p.at:], row)
+		}
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return dst, nil
 }
 
 // fresh is a matrix of n rows of d, in dst's rows where those are large enough.
@@ -45,69 +82,42 @@ type NNM struct {
 
 // Aggregate implements [Rule]: mixing and the mean.
 func (r NNM) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
-	return then(r, dst, rows, v)
+	return then("NNM", r, dst, rows, v)
 }
 
-// Mix implements [PreAggregation].
+// Mix implements [PreAggregation]. The verdict's weights are the rows' shares of all
+// mixtures.
 func (r NNM) Mix(dst, rows [][]float32, v *Verdict) ([][]float32, error) {
-	n := len(rows)
+	return mixed("NNM", r, dst, rows, v)
+}
+
+func (r NNM) plan(s *survey, v *Verdict) error { return thenMean(r, s, v) }
+
+func (r NNM) mixture(s *survey, v *Verdict) ([][]float64, error) {
+	n := s.n
 	if r.F < 0 || r.F >= n {
 		return nil, fmt.Errorf("aggregate: NNM.F is %d of %d rows, must be at least 0 and less than that", r.F, n)
 	}
-	if err := check("NNM", nil, rows); err != nil {
+	d2, err := s.pairs()
+	if err != nil {
 		return nil, err
 	}
-	dst = fresh(dst, n, len(rows[0]))
-	for _, row := range dst {
-		overlap(row, rows)
-	}
-	d2 := squared(rows)
-	v.start(n)
-	if v != nil {
-		for i := range v.Clients {
-			v.Clients[i].Weight = 0
+	weights, shares := make([][]float64, n), make([]float64, n)
+	for k := range n {
+		w := make([]float64, n)
+		for _, j := range nearest(d2[k*n:(k+1)*n], n-r.F) {
+			w[j] = 1 / float64(n-r.F)
+			shares[j] += w[j] / float64(n)
 		}
+		weights[k] = w
 	}
-	weights := make([][]float32, n)
-	for i := range n {
-		near := nearest(d2[i*n:(i+1)*n], n-r.F)
-		weights[i] = equal(n, near)
-		if v != nil {
-			for _, k := range near {
-				v.Clients[k].Weight += 1 / float64(len(near)) / float64(n)
-			}
-		}
-	}
-	mix(dst, rows, weights)
-	return dst, nil
-}
-
-// mix writes to each row of dst the sum of rows by its weights, a block of columns
-// at a time for all of dst, so that rows are read from memory once.
-func mix(dst, rows [][]float32, weights [][]float32) {
-	const width = 1 << 12
-	d := len(rows[0])
-	var next atomic.Int64
-	var group sync.WaitGroup
-	for range max(min(runtime.GOMAXPROCS(0), (d+width-1)/width), 1) {
-		group.Go(func() {
-			views := make([][]float32, len(rows))
-			for a := int(next.Add(1)-1) * width; a < d; a = int(next.Add(1)-1) * width {
-				b := min(a+width, d)
-				for i, row := range rows {
-					views[i] = row[a:b]
-				}
-				for i, row := range dst {
-					kernel.WeightedRows(row[a:b], views, weights[i])
-				}
-			}
-		})
-	}
-	group.Wait()
+	v.tell(s, shares, nil)
+	return weights, nil
 }
 
 // Bucketing shuffles the rows and takes means of Size at a time, the last of what
-// is left (Karimireddy, He and Jaggi 2022). F liars spoil at most F of the buckets.
+// is left (Karimireddy, He and Jaggi 2022). F liars spoil at most F of the buckets,
+// so that the rule after it must bear F of fewer rows. Cost n d.
 type Bucketing struct {
 	Size        int    // of a bucket, at least 1
 	Seed        uint64 // of the shuffle, public
@@ -116,12 +126,18 @@ type Bucketing struct {
 
 // Aggregate implements [Rule]: mixing and the mean.
 func (r Bucketing) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
-	return then(r, dst, rows, v)
+	return then("Bucketing", r, dst, rows, v)
 }
 
 // Mix implements [PreAggregation].
 func (r Bucketing) Mix(dst, rows [][]float32, v *Verdict) ([][]float32, error) {
-	n := len(rows)
+	return mixed("Bucketing", r, dst, rows, v)
+}
+
+func (r Bucketing) plan(s *survey, v *Verdict) error { return thenMean(r, s, v) }
+
+func (r Bucketing) mixture(s *survey, v *Verdict) ([][]float64, error) {
+	n := s.n
 	if r.Size < 1 {
 		return nil, fmt.Errorf("aggregate: Bucketing.Size is %d, must be at least 1", r.Size)
 	}
@@ -136,95 +152,113 @@ func (r Bucketing) Mix(dst, rows [][]float32, v *Verdict) ([][]float32, error) {
 		}
 		seen[i] = true
 	}
-	if err := check("Bucketing", nil, rows); err != nil {
-		return nil, err
+	if len(order) != n {
+		return nil, fmt.Errorf("aggregate: Bucketing.Permutation %v is not one of %d rows", order, n)
 	}
+	at := make([]int, n) // of each of the caller's rows among those seen
+	for k := range n {
+		at[s.whose(k)] = k
+	}
+	s.named = false
 	v.start(n)
-	dst = fresh(dst, (n+r.Size-1)/r.Size, len(rows[0]))
-	weights := make([][]float32, len(dst))
-	for k, row := range dst {
-		overlap(row, rows)
-		weights[k] = equal(n, order[k*r.Size:min((k+1)*r.Size, n)])
+	weights := make([][]float64, (n+r.Size-1)/r.Size)
+	for b := range weights {
+		bucket := order[b*r.Size : min((b+1)*r.Size, n)]
+		weights[b] = make([]float64, n)
+		for _, i := range bucket {
+			weights[b][at[i]] = 1 / float64(len(bucket))
+			if v != nil {
+				v.Clients[i].Weight = 1 / float64(len(bucket)*len(weights))
+			}
+		}
 	}
-	mix(dst, rows, weights)
-	return dst, nil
+	return weights, nil
 }
 
-// Clipping scales rows down to a norm of at most Norm.
+// Clipping scales rows down to a norm of at most Norm. By itself it is the
+// norm-bounded mean (Sun et al. 2019): a liar moves that by Norm/n at most.
+// Cost n d.
 type Clipping struct {
 	Norm float64 // at least 0 and finite
 }
 
 // Aggregate implements [Rule]: clipping and the mean.
 func (r Clipping) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
-	return then(r, dst, rows, v)
+	return then("Clipping", r, dst, rows, v)
 }
 
 // Mix implements [PreAggregation]. The verdict's distances are the norms.
 func (r Clipping) Mix(dst, rows [][]float32, v *Verdict) ([][]float32, error) {
+	return mixed("Clipping", r, dst, rows, v)
+}
+
+func (r Clipping) plan(s *survey, v *Verdict) error { return thenMean(r, s, v) }
+
+func (r Clipping) mixture(s *survey, v *Verdict) ([][]float64, error) {
 	if !(r.Norm >= 0) || math.IsInf(r.Norm, 0) {
 		return nil, fmt.Errorf("aggregate: Clipping.Norm is %v, must be at least 0 and finite", r.Norm)
 	}
-	if err := check("Clipping", nil, rows); err != nil {
+	lengths, err := s.lengthsOf()
+	if err != nil {
 		return nil, err
 	}
-	return clip(dst, rows, norms(rows), r.Norm, v), nil
+	return s.clipped(lengths, r.Norm, v), nil
 }
 
-func norms(rows [][]float32) []float64 {
-	out := make([]float64, len(rows))
-	for i, row := range rows {
-		out[i] = math.Sqrt(kernel.SumSquares(row))
-	}
-	return out
-}
-
-func clip(dst, rows [][]float32, norms []float64, most float64, v *Verdict) [][]float32 {
-	dst = fresh(dst, len(rows), len(rows[0]))
-	v.start(len(rows))
-	for i, row := range rows {
-		overlap(dst[i], rows)
-		if norms[i] > most {
-			kernel.Scale(dst[i], float32(most/norms[i]), row)
-		} else {
-			copy(dst[i], row)
+// clipped are weights that scale rows to norms of at most most.
+func (s *survey) clipped(lengths []float64, most float64, v *Verdict) [][]float64 {
+	weights := make([][]float64, s.n)
+	v.start(s.n)
+	for k, x := range lengths {
+		w := make([]float64, s.n)
+		w[k] = 1
+		norm := math.Sqrt(x)
+		if norm > most {
+			w[k] = most / norm
 		}
 		if v != nil {
-			v.Clients[i].Distance = norms[i]
+			c := &v.Clients[s.whose(k)]
+			c.Distance, c.Weight = norm, w[k]/float64(s.n)
 		}
+		weights[k] = w
 	}
-	return dst
+	return weights
 }
 
 // ARC, adaptive robust clipping, clips the floor(2F(n-F)/n) rows of greatest norm to
-// the norm of the next (Allouah et al. 2025).
+// the norm of the next (Allouah et al. 2025). Cost n d.
 type ARC struct {
 	F int // of n rows, F <= n
 }
 
 // Aggregate implements [Rule]: clipping and the mean.
 func (r ARC) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
-	return then(r, dst, rows, v)
+	return then("ARC", r, dst, rows, v)
 }
 
 // Mix implements [PreAggregation]. The verdict's distances are the norms.
 func (r ARC) Mix(dst, rows [][]float32, v *Verdict) ([][]float32, error) {
-	n := len(rows)
+	return mixed("ARC", r, dst, rows, v)
+}
+
+func (r ARC) plan(s *survey, v *Verdict) error { return thenMean(r, s, v) }
+
+func (r ARC) mixture(s *survey, v *Verdict) ([][]float64, error) {
+	n := s.n
 	if r.F < 0 || r.F > n {
 		return nil, fmt.Errorf("aggregate: ARC.F is %d of %d rows, must be at least 0 and at most that", r.F, n)
 	}
-	if err := check("ARC", nil, rows); err != nil {
+	lengths, err := s.lengthsOf()
+	if err != nil {
 		return nil, err
 	}
-	sizes := norms(rows)
-	clipped := 2 * r.F * (n - r.F) / n
-	kept := nearest(sizes, n-clipped)
+	kept := nearest(lengths, n-2*r.F*(n-r.F)/n)
 	most := 0.0
-	for _, i := range kept {
-		most = max(most, sizes[i])
+	for _, k := range kept {
+		most = max(most, lengths[k])
 	}
 	if len(kept) == 0 {
 		most = math.Inf(1)
 	}
-	return clip(dst, rows, sizes, most, v), nil
+	return s.clipped(lengths, math.Sqrt(most), v), nil
 }

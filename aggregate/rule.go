@@ -3,8 +3,6 @@ package aggregate
 import (
 	"fmt"
 	"math"
-
-	"github.com/sotto-ml/sotto/internal/kernel"
 )
 
 // Rule turns n rows of equal length into one.
@@ -32,21 +30,100 @@ type Chain []Rule
 // Aggregate implements [Rule]. The verdict is that of the first stage: later ones
 // see no clients but mixtures of them.
 func (c Chain) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
-	if len(c) == 0 {
-		return nil, fmt.Errorf("aggregate: Chain is empty, must end in a rule")
+	if err := c.check(); err != nil {
+		return nil, err
 	}
-	for i, stage := range c[:len(c)-1] {
-		pre, ok := stage.(PreAggregation)
-		if !ok {
-			return nil, fmt.Errorf("aggregate: Chain[%d] is %T, which gives one row; all but the last must be pre-aggregations", i, stage)
+	if c.planned() {
+		s, err := open("Chain", dst, rows)
+		if err != nil {
+			return nil, err
 		}
+		overlap(dst, rows)
+		return s.finish(dst, c.plan(s, v))
+	}
+	for i, stage := range c[:len(c)-1] { // stages that are not of this package
 		var err error
-		if rows, err = pre.Mix(nil, rows, v); err != nil {
+		if rows, err = stage.(PreAggregation).Mix(nil, rows, v); err != nil {
 			return nil, fmt.Errorf("aggregate: Chain[%d]: %w", i, err)
 		}
 		v = nil
 	}
 	return c[len(c)-1].Aggregate(dst, rows, v)
+}
+
+// check returns an error unless all stages but the last mix.
+func (c Chain) check() error {
+	if len(c) == 0 {
+		return fmt.Errorf("aggregate: Chain is empty, must end in a rule")
+	}
+	for i, stage := range c[:len(c)-1] {
+		if _, ok := stage.(PreAggregation); !ok {
+			return fmt.Errorf("aggregate: Chain[%d] is %T, which gives one row; all but the last must be pre-aggregations", i, stage)
+		}
+	}
+	return nil
+}
+
+// planned says whether all stages are of this package.
+func (c Chain) planned() bool {
+	for _, stage := range c[:len(c)-1] {
+		if _, ok := stage.(mixing); !ok {
+			return false
+		}
+	}
+	switch last := c[len(c)-1].(type) {
+	case Chain:
+		return last.check() == nil && last.planned()
+	case planned:
+		return true
+	}
+	return false
+}
+
+func (c Chain) plan(s *survey, v *Verdict) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	for i, stage := range c[:len(c)-1] {
+		weights, err := stage.(mixing).mixture(s, v)
+		if err != nil {
+			return fmt.Errorf("aggregate: Chain[%d]: %w", i, err)
+		}
+		s.apply(weights)
+		v = nil
+	}
+	return c[len(c)-1].(planned).plan(s, v)
+}
+
+// Kappa is the robustness coefficient of the last stage, made better by [NNM] (8F/(n-F)
+// (κ+1), Allouah et al. 2023, lemma 1) and worse by [ARC] (κ + 2F/(n-2F), Allouah et
+// al. 2025, theorem 3.2) before it; infinite if one of the stages has none.
+func (c Chain) Kappa(n, f int) float64 {
+	if len(c) == 0 || f < 0 || n <= 2*f {
+		return math.Inf(1)
+	}
+	last, ok := c[len(c)-1].(interface{ Kappa(n, f int) float64 })
+	if !ok {
+		return math.Inf(1)
+	}
+	kappa := last.Kappa(n, f)
+	for i := len(c) - 2; i >= 0; i-- {
+		switch stage := c[i].(type) {
+		case NNM:
+			if stage.F < f {
+				return math.Inf(1)
+			}
+			kappa = 8 * float64(stage.F) / float64(n-stage.F) * (kappa + 1)
+		case ARC:
+			if stage.F < f {
+				return math.Inf(1)
+			}
+			kappa += 2 * float64(stage.F) / float64(n-2*stage.F)
+		default:
+			return math.Inf(1)
+		}
+	}
+	return kappa
 }
 
 // Verdict says what was done to each client.
@@ -84,6 +161,57 @@ func (r Reason) String() string {
 	return names[r]
 }
 
+// overlap panics if dst is one of the rows or overlaps one.
+func overlap(dst []float32, rows [][]float32) {
+	for _, row := range rows {
+		if overlaps(dst, row) {
+			panic("aggregate: dst overlaps a row")
+		}
+	}
+}
+
+// choose makes the verdict of a rule that keeps some rows whole.
+func (v *Verdict) choose(s *survey, chosen []int, distances []float64) {
+	if v == nil {
+		return
+	}
+	v.start(s.n)
+	for k, i := range s.order {
+		v.Clients[i] = ClientVerdict{Trimmed: math.NaN(), Distance: distances[k], Rejected: Outvoted}
+	}
+	for _, k := range chosen {
+		c := &v.Clients[s.order[k]]
+		c.Weight, c.Rejected = 1/float64(len(chosen)), Kept
+	}
+}
+
+// tell makes the verdict of a rule that weighs rows.
+func (v *Verdict) tell(s *survey, weights, distances []float64) {
+	if v == nil {
+		return
+	}
+	v.start(s.n)
+	for k, i := range s.order {
+		v.Clients[i].Weight = weights[k]
+		if distances != nil {
+			v.Clients[i].Distance = distances[k]
+		}
+		if weights[k] == 0 {
+			v.Clients[i].Rejected = Outvoted
+		}
+	}
+}
+
+// unknown makes the verdict of a rule that does not know what it gave whom.
+func (v *Verdict) unknown(n int) {
+	v.start(n)
+	if v != nil {
+		for i := range v.Clients {
+			v.Clients[i].Weight = math.NaN()
+		}
+	}
+}
+
 // start makes the verdict of n clients of equal weight.
 func (v *Verdict) start(n int) {
 	if v == nil {
@@ -98,39 +226,8 @@ func (v *Verdict) start(n int) {
 // maxRows is the most rows that a rule takes.
 const maxRows = 1024
 
-// check returns an error unless there are 1 to 1024 finite rows of one length, and
-// dst fits them.
-func check(rule string, dst []float32, rows [][]float32) error {
-	if err := shape(rule, dst, rows); err != nil {
-		return err
-	}
-	for i, row := range rows {
-		if !finite(row) {
-			return fmt.Errorf("aggregate: row %d holds values that are not finite; see Guard", i)
-		}
-	}
-	return nil
-}
-
-// checkOrdered is check for rules that only compare: infinities are the least and
-// the greatest values, but a NaN is neither.
-func checkOrdered(rule string, dst []float32, rows [][]float32) error {
-	if err := shape(rule, dst, rows); err != nil {
-		return err
-	}
-	for i, row := range rows {
-		if finite(row) {
-			continue
-		}
-		for _, x := range row {
-			if x != x {
-				return fmt.Errorf("aggregate: row %d holds a NaN; see Guard", i)
-			}
-		}
-	}
-	return nil
-}
-
+// shape returns an error unless there are 1 to 1024 rows of one length, and panics
+// unless dst fits them.
 func shape(rule string, dst []float32, rows [][]float32) error {
 	if len(rows) == 0 {
 		return fmt.Errorf("aggregate: %s of no rows, must be at least one", rule)
@@ -148,23 +245,6 @@ func shape(rule string, dst []float32, rows [][]float32) error {
 		panic("aggregate: dst and rows of different lengths")
 	}
 	return nil
-}
-
-// finite says whether all values are.
-func finite(row []float32) bool {
-	const block = 1 << 14 // a sum of squares that is finite has finite terms
-	for len(row) > 0 {
-		n := min(block, len(row))
-		if s := kernel.SumSquares(row[:n]); math.IsNaN(s) || math.IsInf(s, 0) {
-			for _, x := range row[:n] {
-				if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-					return false
-				}
-			}
-		}
-		row = row[n:]
-	}
-	return true
 }
 
 // faulty checks a rule's F against 2F < n.

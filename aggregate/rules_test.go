@@ -55,7 +55,7 @@ func TestEveryRule(t *testing.T) {
 		for _, c := range v.Clients {
 			sum += c.Weight
 		}
-		if !math.IsNaN(sum) && name != "cclip" { // which keeps a share for its momentum
+		if !math.IsNaN(sum) && name != "cclip" && name != "clipping" && name != "arc" && name != "chain" { // which keep a share for 0 or the momentum
 			require.InDelta(t, 1, sum, 1e-5, name)
 		}
 		runtime.GOMAXPROCS(4)
@@ -225,8 +225,8 @@ func TestRefusals(t *testing.T) {
 		{"Guard.Rule is missing", Guard{}, good},
 		{"Guard.F is 3", Guard{F: 3, Rule: func(int) Rule { return Median{} }}, good},
 		{"row 1 has 2 values", Median{}, [][]float32{{1}, {1, 2}}},
-		{"row 1 holds a NaN", Median{}, [][]float32{{1}, {nan}}},
-		{"row 0 holds values that are not finite", Mean{}, [][]float32{{float32(math.Inf(1))}, {1}}},
+		{"row 1 holds NaN at column 0", Median{}, [][]float32{{1}, {nan}}},
+		{"row 0 holds +Inf at column 0", Mean{}, [][]float32{{float32(math.Inf(1))}, {1}}},
 	} {
 		dst := []float32{7, 7, 7}
 		if len(c.rows) == 0 || len(c.rows[0]) != 3 {

@@ -1,0 +1,102 @@
+package aggregate
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// WeightedMedian is, in each coordinate, the value below and above which lies at most
+// half of the weight: of two such the mean, as it is with equal weights. It serves
+// clients of unequal size; a liar counts by its weight, so weights must be bounded.
+// Breakdown point half of the weight; cost n log n d.
+type WeightedMedian struct {
+	Weights []float64 // at least 0 and finite, not all 0; one for each row
+}
+
+// Aggregate implements [Rule]. The verdict's weights are not known.
+func (r WeightedMedian) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
+	s, err := open("WeightedMedian", dst, rows)
+	if err != nil {
+		return nil, err
+	}
+	return s.finish(dst, r.plan(s, v))
+}
+
+func (r WeightedMedian) plan(s *survey, v *Verdict) error {
+	return s.trimWeights("WeightedMedian", r.Weights, 0.5, v)
+}
+
+// WeightedTrimmedMean is, in each coordinate, the weighted mean of what remains when
+// Share of the weight is cut off from the least values and as much from the greatest;
+// of a value on the boundary the part within counts. With equal weights and a Share
+// of F/n it is [TrimmedMean]. Breakdown point Share of the weight; cost n log n d.
+type WeightedTrimmedMean struct {
+	Weights []float64 // at least 0 and finite, not all 0; one for each row
+	Share   float64   // at least 0, less than 0.5
+}
+
+// Aggregate implements [Rule]. The verdict's weights are not known.
+func (r WeightedTrimmedMean) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
+	s, err := open("WeightedTrimmedMean", dst, rows)
+	if err != nil {
+		return nil, err
+	}
+	return s.finish(dst, r.plan(s, v))
+}
+
+func (r WeightedTrimmedMean) plan(s *survey, v *Verdict) error {
+	if !(r.Share >= 0) || r.Share >= 0.5 {
+		return fmt.Errorf("aggregate: WeightedTrimmedMean.Share is %v, must be at least 0 and less than 0.5", r.Share)
+	}
+	return s.trimWeights("WeightedTrimmedMean", r.Weights, r.Share, v)
+}
+
+// trimWeights ends in the weighted mean between two shares of the weight.
+func (s *survey) trimWeights(rule string, weights []float64, share float64, v *Verdict) error {
+	if weights == nil {
+		return fmt.Errorf("aggregate: %s.Weights is missing", rule)
+	}
+	total, err := weigh(rule, weights, s.n)
+	if err != nil {
+		return err
+	}
+	if err := s.canonical(); err != nil {
+		return err
+	}
+	v.unknown(s.n)
+	s.weights = slices.Grow(s.weights[:0], s.n)[:s.n]
+	for k := range s.weights {
+		s.weights[k] = weights[s.whose(k)] / total
+	}
+	s.end.do, s.end.share = endWeighted, share
+	return nil
+}
+
+func endWeighted(s *survey, p *part) {
+	s.look(p)
+	lo, hi := s.end.share, 1-s.end.share
+	const slack = 1e-12 // sums of weights round
+	for j := range p.dst {
+		p.keys = p.keys[:0]
+		for k, row := range p.view { // in the order of the values, then of the rows
+			b := int32(math.Float32bits(row[j]))
+			p.keys = append(p.keys, int64(b^int32(uint32(b>>31)>>1))<<32|int64(k))
+		}
+		slices.Sort(p.keys)
+		below, sum, mass := 0.0, 0.0, 0.0
+		for _, key := range p.keys {
+			k := int(key & math.MaxUint32)
+			above := below + s.weights[k]
+			if lo == 0.5 { // the values whose interval of weight holds the half
+				if s.weights[k] > 0 && below <= lo+slack && above >= lo-slack {
+					sum, mass = sum+float64(p.view[k][j]), mass+1
+				}
+			} else if in := min(above, hi) - max(below, lo); in > slack {
+				sum, mass = sum+in*float64(p.view[k][j]), mass+in
+			}
+			below = above
+		}
+		p.dst[j] = float32(sum / mass)
+	}
+}
