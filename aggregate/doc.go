@@ -8,7 +8,24 @@
 //	Chain{ARC{F: 2}, NNM{F: 2}, TrimmedMean{F: 2}}
 //
 // A [Verdict] says what was done to each client. [Guard] refuses rows that cannot
-// be right before a rule sees them.
+// be right before a rule sees them. [Stream] runs rules over rows that do not fit in
+// memory. Package attack forges liars' rows to test all this against.
+//
+// # Which rule
+//
+// For most uses [NNM] before [TrimmedMean], with [ARC] before both where the honest
+// clients' data differ, and clients who send momentum, not gradients: it has the best
+// κ there is, up to a constant, at n² d. [CAF] has it too, and finds liars who hide in
+// every coordinate. [Median] and [TrimmedMean] alone are the fastest, and what few
+// coordinates need. Rules by whom they ask:
+//
+//   - each coordinate apart: [Mean], [Median], [TrimmedMean], [Meamed], [SignMajority],
+//     [WeightedMedian], [WeightedTrimmedMean];
+//   - distances of all pairs: [Krum], [MultiKrum], [Bulyan], [MinimumDiameter], [NNM];
+//   - a point: [GeometricMedian], [Weiszfeld], [CenteredClipping];
+//   - directions of variance: [SMEA], [CAF], [DnC];
+//   - norms: [Clipping], which is also the norm-bounded mean, and [ARC];
+//   - whom to trust: [MoNNA], [FLTrust], [FoolsGold], [FLAME].
 //
 // # Guarantee
 //
@@ -28,7 +45,9 @@
 //
 // Rows are []float32 of one length d; dst is overwritten and returned, nil
 // allocates; it may be one of the rows only for the coordinate-wise rules (Mean,
-// Median, TrimmedMean, Meamed); it panics on any other overlap. Rows are never
+// Median, TrimmedMean, Meamed, SignMajority); it panics on any other overlap. Rows are never
 // written. Columns are cut in fixed blocks, so that results have the same bits
-// for any GOMAXPROCS. Rules without a pointer are safe for concurrent use.
+// for any GOMAXPROCS; and for any order of the clients, but for the rules that know
+// clients by their index (MoNNA, Bucketing, FoolsGold's history). Rules without a
+// pointer are safe for concurrent use.
 package aggregate

@@ -1,4 +1,4 @@
-package aggregate
+package aggregate_test
 
 import (
 	"encoding/json"
@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-ml/sotto/aggregate"
+	"github.com/sotto-ml/sotto/aggregate/attack"
 )
 
 var casesFile = flag.String("cases", "testdata/aggregation.json", "file of reference cases")
@@ -31,9 +34,18 @@ func (n *number) UnmarshalJSON(data []byte) error {
 
 type params struct {
 	F, S, Idx, T, L int
-	Nu, C, Tau      float64
+	Nu, C           float64
+	Tau             *float64
 	M               []float32
 	Permutation     []int
+	PowerStarts     [][]float32 `json:"power_starts"`
+	Mu, Sigma       float64
+	Normals         []float64
+	Evals           int
+	Start           float64
+	Delta, Ratio    float64
+	Agg             *stage
+	Before          []stage `json:"pre_agg_list"`
 }
 
 type stage struct {
@@ -46,7 +58,8 @@ type referenceCase struct {
 	Params         params
 	Steps          []stage
 	X              [][]number
-	Expect         json.RawMessage
+	Expect, Exact  json.RawMessage
+	Tau            *float64
 	Accept         []json.RawMessage
 	AcceptRows     [][][]number `json:"accept_rows"`
 	AcceptCoords   [][]number   `json:"accept_coords"`
@@ -54,39 +67,40 @@ type referenceCase struct {
 	Error          string
 }
 
-// notYet are the rules of the reference that this package does not have.
-var notYet = map[string]bool{"caf": true, "smea": true}
-
-func ruleOf(name string, p params) Rule {
+func ruleOf(name string, p params) aggregate.Rule {
 	switch name {
 	case "average":
-		return Mean{}
+		return aggregate.Mean{}
 	case "median":
-		return Median{}
+		return aggregate.Median{}
 	case "trimmed_mean":
-		return TrimmedMean{p.F}
+		return aggregate.TrimmedMean{F: p.F}
 	case "meamed":
-		return Meamed{p.F}
+		return aggregate.Meamed{F: p.F}
 	case "krum":
-		return Krum{F: p.F}
+		return aggregate.Krum{F: p.F}
 	case "multi_krum":
-		return MultiKrum{F: p.F}
+		return aggregate.MultiKrum{F: p.F}
 	case "monna":
-		return MoNNA{p.F, p.Idx}
+		return aggregate.MoNNA{F: p.F, Trusted: p.Idx}
 	case "mda":
-		return MinimumDiameter{p.F}
+		return aggregate.MinimumDiameter{F: p.F}
 	case "geometric_median":
-		return Weiszfeld{p.Nu, p.T}
+		return aggregate.Weiszfeld{Smoothing: p.Nu, Steps: p.T}
 	case "centered_clipping":
-		return &CenteredClipping{Tau: p.Tau, Steps: p.L, Momentum: p.M}
+		return &aggregate.CenteredClipping{Tau: *p.Tau, Steps: p.L, Momentum: p.M}
+	case "smea":
+		return aggregate.SMEA{F: p.F, PowerStarts: p.PowerStarts}
+	case "caf":
+		return aggregate.CAF{F: p.F, PowerStarts: p.PowerStarts}
 	case "nnm":
-		return NNM{p.F}
+		return aggregate.NNM{F: p.F}
 	case "bucketing":
-		return Bucketing{Size: p.S, Permutation: p.Permutation}
+		return aggregate.Bucketing{Size: p.S, Permutation: p.Permutation}
 	case "clipping":
-		return Clipping{p.C}
+		return aggregate.Clipping{Norm: p.C}
 	case "arc":
-		return ARC{p.F}
+		return aggregate.ARC{F: p.F}
 	}
 	return nil
 }
@@ -99,9 +113,6 @@ func TestReferences(t *testing.T) {
 	require.NoError(t, json.Unmarshal(data, &file))
 	seen := 0
 	for _, c := range file.Cases {
-		if c.Kind == "attack" || notYet[c.Rule] {
-			continue
-		}
 		seen++
 		rows := make([][]float32, len(c.X))
 		for i, row := range c.X {
@@ -121,12 +132,23 @@ func TestReferences(t *testing.T) {
 			require.NotNil(t, r, c.Rule)
 			r = guarded(r, c)
 			var one []float32
-			one, err = r.Aggregate(nil, rows, new(Verdict))
+			one, err = r.Aggregate(nil, rows, new(aggregate.Verdict))
 			out = [][]float32{one}
+			if c.Exact != nil {
+				c.checkExact(t, rows)
+			}
+		case "attack":
+			liar := make([]float32, len(rows[0]))
+			err = c.attack(t, rows).Forge([][]float32{liar}, rows)
+			if c.Tau != nil && err == nil {
+				c.checkTau(t, rows)
+				continue // the liar's row depends on how many there are
+			}
+			out = [][]float32{liar}
 		case "preaggregator":
-			out, err = ruleOf(c.Rule, c.Params).(PreAggregation).Mix(nil, rows, nil)
+			out, err = ruleOf(c.Rule, c.Params).(aggregate.PreAggregation).Mix(nil, rows, nil)
 		case "pipeline":
-			var chain Chain
+			var chain aggregate.Chain
 			for _, s := range c.Steps {
 				chain = append(chain, ruleOf(s.Rule, s.Params))
 			}
@@ -147,16 +169,83 @@ func TestReferences(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", c.ID, out, c.Expect)
 		}
 	}
-	require.Greater(t, seen, 90)
+	require.Greater(t, seen, 120)
 }
 
 // guarded drops rows with infinities before the geometric median, as the reference
 // does.
-func guarded(r Rule, c referenceCase) Rule {
-	if g, ok := r.(Weiszfeld); ok {
-		return Guard{Rule: func(int) Rule { return g }}
+func guarded(r aggregate.Rule, c referenceCase) aggregate.Rule {
+	if g, ok := r.(aggregate.Weiszfeld); ok {
+		return aggregate.Guard{Rule: func(int) aggregate.Rule { return g }}
 	}
 	return r
+}
+
+// checkExact compares with the exact eigenpairs, which are the default.
+func (c *referenceCase) checkExact(t *testing.T, rows [][]float32) {
+	p := c.Params
+	p.PowerStarts = nil
+	out, err := ruleOf(c.Rule, p).Aggregate(nil, rows, nil)
+	require.NoError(t, err, c.ID)
+	if !c.same(out, matrix(c.Exact)[0]) {
+		t.Errorf("%s: exactly: got %v, want %s", c.ID, out, c.Exact)
+	}
+}
+
+// attack is the case's.
+func (c *referenceCase) attack(t *testing.T, honest [][]float32) attack.Attack {
+	p := c.Params
+	switch c.Rule {
+	case "sign_flipping":
+		return attack.SignFlip{}
+	case "inner_product_manipulation":
+		return attack.IPM{Tau: *p.Tau}
+	case "a_little_is_enough":
+		return attack.ALIE{Tau: *p.Tau}
+	case "mimic":
+		return attack.Mimic{Client: p.Idx}
+	case "inf":
+		return attack.Inf()
+	case "label_flipping":
+		return attack.LabelFlip{}
+	case "gaussian":
+		next := 0
+		return attack.Gaussian{Mean: p.Mu, Deviation: p.Sigma, Normal: func() float64 { next++; return p.Normals[next-1] }}
+	case "optimal_inner_product_manipulation":
+		return attack.OptimalIPM{Search: c.search()}
+	case "optimal_a_little_is_enough":
+		return attack.OptimalALIE{Search: c.search()}
+	}
+	t.Fatalf("%s: no attack %s", c.ID, c.Rule)
+	return nil
+}
+
+func (c *referenceCase) search() attack.Search {
+	var chain aggregate.Chain
+	for _, s := range append(c.Params.Before, *c.Params.Agg) {
+		chain = append(chain, ruleOf(s.Rule, s.Params))
+	}
+	return attack.Search{Rule: chain, Evals: c.Params.Evals, Start: c.Params.Start, Delta: c.Params.Delta, Ratio: c.Params.Ratio}
+}
+
+// checkTau compares the strength found, and the row that f liars send.
+func (c *referenceCase) checkTau(t *testing.T, honest [][]float32) {
+	a := c.attack(t, honest)
+	tau, err := a.(interface {
+		Tau([][]float32, int) (float64, error)
+	}).Tau(honest, c.Params.F)
+	require.NoError(t, err, c.ID)
+	require.InDelta(t, *c.Tau, tau, 1e-9, c.ID)
+	liars := make([][]float32, c.Params.F)
+	for i := range liars {
+		liars[i] = make([]float32, len(honest[0]))
+	}
+	require.NoError(t, a.Forge(liars, honest), c.ID)
+	for _, row := range liars {
+		if !c.same(row, matrix(c.Expect)[0]) {
+			t.Errorf("%s: got %v, want %s", c.ID, row, c.Expect)
+		}
+	}
 }
 
 func matrix(raw json.RawMessage) (m [][]number) {

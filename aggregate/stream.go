@@ -51,18 +51,6 @@ func (r ReaderSource) ReadColumns(dst [][]float32, at int) error {
 	return nil
 }
 
-// matrixSource is rows in memory.
-type matrixSource [][]float32
-
-func (m matrixSource) Shape() (n, d int) { return len(m), len(m[0]) }
-
-func (m matrixSource) ReadColumns(dst [][]float32, at int) error {
-	for i, row := range dst {
-		copy(row, m[i][at:])
-	}
-	return nil
-}
-
 // Stream aggregates rows that do not fit in memory. The rule is one of this package;
 // emit is called with the result's values from column at on, which it must not keep,
 // in order. Memory is O(n) for each of a few thousand columns and core, and n² for

@@ -85,13 +85,13 @@ type term struct {
 
 // ending is what the last pass does to each column.
 type ending struct {
-	do      func(s *survey, p *part)
-	lo, hi  int
-	scale   float32
-	shares  []float32  // of each unmixed row, and of extra
-	share   float64    // of the weight, to trim
-	keep    *[]float32 // where the result is kept
-	told    *Verdict   // to be told of trimmed columns
+	do     func(s *survey, p *part)
+	lo, hi int
+	scale  float32
+	shares []float32  // of each unmixed row, and of extra
+	share  float64    // of the weight, to trim
+	keep   *[]float32 // where the result is kept
+	told   *Verdict   // to be told of trimmed columns
 }
 
 // part is one core's view of a block of columns.
@@ -532,6 +532,19 @@ func (s *survey) lengthsOf() ([]float64, error) {
 	return out, nil
 }
 
+// shortRow is the length up to which distances are taken in float64: the float32
+// rounding of longer rows averages out, but rules that filter step by step magnify that
+// of a few coordinates.
+const shortRow = 256
+
+func squaredDistance(x, y []float32) (sum float64) {
+	for j, a := range x {
+		d := float64(a) - float64(y[j])
+		sum += d * d
+	}
+	return sum
+}
+
 // survey takes the distances of the unmixed rows.
 func (s *survey) survey() (err error) {
 	if s.base == nil {
@@ -539,7 +552,17 @@ func (s *survey) survey() (err error) {
 			return err
 		}
 		s.base, err = s.total(s.n0*s.n0, func(s *survey, p *part) {
-			kernel.SquaredDistances(p.room(s.n0*s.n0), p.rows[:s.n0])
+			sums := p.room(s.n0 * s.n0)
+			if s.d > shortRow {
+				kernel.SquaredDistances(sums, p.rows[:s.n0])
+				return
+			}
+			for i, x := range p.rows[:s.n0] {
+				for j, y := range p.rows[:i] {
+					d2 := squaredDistance(x, y)
+					sums[i*s.n0+j], sums[j*s.n0+i] = d2, d2
+				}
+			}
 		})
 	}
 	return err

@@ -1,0 +1,169 @@
+package attack_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-ml/sotto/aggregate"
+	"github.com/sotto-ml/sotto/aggregate/attack"
+)
+
+func honestRows(seed uint64, n, d int) [][]float32 {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	rows := make([][]float32, n)
+	for i := range rows {
+		rows[i] = make([]float32, d)
+		for j := range rows[i] {
+			rows[i][j] = 0.3 + float32(rng.NormFloat64())
+		}
+	}
+	return rows
+}
+
+func empty(f, d int) [][]float32 {
+	rows := make([][]float32, f)
+	for i := range rows {
+		rows[i] = slices.Repeat([]float32{float32(math.NaN())}, d)
+	}
+	return rows
+}
+
+func distance2(x, y []float32) (sum float64) {
+	for j := range x {
+		sum += (float64(x[j]) - float64(y[j])) * (float64(x[j]) - float64(y[j]))
+	}
+	return sum
+}
+
+// TestWithin: MinMax and MinSum go to their bound and not beyond.
+func TestWithin(t *testing.T) {
+	honest := honestRows(1, 9, 50)
+	widest, most := 0.0, 0.0
+	for _, x := range honest {
+		sum := 0.0
+		for _, y := range honest {
+			widest = max(widest, distance2(x, y))
+			sum += distance2(x, y)
+		}
+		most = max(most, sum)
+	}
+	for _, direction := range []attack.Direction{attack.AgainstDeviation, attack.AgainstMean, attack.AgainstSign} {
+		liars := empty(3, 50)
+		require.NoError(t, attack.MinMax{Direction: direction}.Forge(liars, honest))
+		far := 0.0
+		for _, x := range honest {
+			far = max(far, distance2(x, liars[2]))
+		}
+		require.InEpsilon(t, widest, far, 1e-5)
+		require.NoError(t, attack.MinSum{Direction: direction}.Forge(liars, honest))
+		sum := 0.0
+		for _, x := range honest {
+			sum += distance2(x, liars[0])
+		}
+		require.InEpsilon(t, most, sum, 1e-5)
+	}
+	same := [][]float32{{1, 1}, {1, 1}}
+	liars := empty(1, 2)
+	require.NoError(t, attack.MinMax{}.Forge(liars, same))
+	require.Equal(t, same[0], liars[0])
+}
+
+// TestAdaptive: who searches with the rule in hand does at least the damage of fixed
+// attacks to it, and bounded damage to a robust one.
+func TestAdaptive(t *testing.T) {
+	const n, f, d = 12, 3, 60
+	honest := honestRows(3, n, d)
+	mean, err := aggregate.Mean{}.Aggregate(nil, honest, nil)
+	require.NoError(t, err)
+	spread := 0.0
+	for _, row := range honest {
+		spread += distance2(row, mean) / n
+	}
+	for _, rule := range []aggregate.Rule{aggregate.TrimmedMean{F: f}, aggregate.Chain{aggregate.NNM{F: f}, aggregate.Median{}}, &aggregate.CenteredClipping{Tau: 3, Steps: 3}} {
+		damage := func(a attack.Attack) float64 {
+			liars := empty(f, d)
+			require.NoError(t, a.Forge(liars, honest))
+			if c, ok := rule.(*aggregate.CenteredClipping); ok {
+				require.Nil(t, c.Momentum, "the server's state is left alone")
+				rule = &aggregate.CenteredClipping{Tau: c.Tau, Steps: c.Steps}
+			}
+			out, err := rule.Aggregate(nil, append(slices.Clone(honest), liars...), nil)
+			require.NoError(t, err)
+			if c, ok := rule.(*aggregate.CenteredClipping); ok {
+				c.Momentum = nil
+			}
+			return distance2(out, mean)
+		}
+		adaptive := damage(attack.Adaptive{Rule: rule, Evals: 24, Random: 2, Seed: 1})
+		for _, a := range []attack.Attack{attack.SignFlip{}, attack.Mimic{Client: -1}, attack.ALIE{Tau: attack.ALIETau(n+f, f)}} {
+			require.GreaterOrEqual(t, adaptive, 0.9*damage(a), "%T on %T", a, rule)
+		}
+		if k, ok := rule.(interface{ Kappa(n, f int) float64 }); ok {
+			require.LessOrEqual(t, adaptive, k.Kappa(n+f, f)*spread)
+		}
+	}
+	optimal := attack.OptimalALIE{Search: attack.Search{Rule: aggregate.Mean{}}}
+	tau, err := optimal.Tau(honest, f)
+	require.NoError(t, err)
+	require.Greater(t, tau, 1e5, "the mean has no bound: each step doubles")
+}
+
+func TestKnownStrengths(t *testing.T) {
+	// 50 clients of whom 12 lie: 14 supporters, and the normal quantile of 24/38.
+	require.InDelta(t, 0.33604, attack.ALIETau(50, 12), 1e-4)
+	require.Zero(t, attack.ALIETau(10, 9))
+	require.Equal(t, 7, attack.FlipLabel(2, 10))
+
+	honest := honestRows(2, 8, 5)
+	target := []float32{1, 2, 3, 4, 5}
+	liars := empty(2, 5)
+	require.NoError(t, attack.ModelReplacement{Target: target, Boost: 3}.Forge(liars, honest))
+	require.Equal(t, []float32{3, 6, 9, 12, 15}, liars[1])
+	require.NoError(t, attack.ModelReplacement{Target: target}.Forge(liars, honest))
+	require.Equal(t, float32(5), liars[0][0])
+
+	big := empty(2, 40_000)
+	require.NoError(t, attack.Gaussian{Mean: 2, Deviation: 3, Seed: 1}.Forge(big, big))
+	require.NotEqual(t, big[0], big[1], "each its own")
+	sum, squares := 0.0, 0.0
+	for _, x := range big[0] {
+		sum += float64(x) / 40_000
+		squares += (float64(x) - 2) * (float64(x) - 2) / 40_000
+	}
+	require.InDelta(t, 2, sum, 5*3/200.0)
+	require.InDelta(t, 9, squares, 5*9*math.Sqrt(2.0/40_000))
+	require.NoError(t, attack.NaN().Forge(liars, honest))
+	require.True(t, math.IsNaN(float64(liars[1][4])))
+}
+
+func TestRefusals(t *testing.T) {
+	honest := honestRows(4, 5, 3)
+	for _, c := range []struct {
+		want string
+		a    attack.Attack
+	}{
+		{"IPM.Tau is NaN", attack.IPM{Tau: math.NaN()}},
+		{"ALIE.Tau is +Inf", attack.ALIE{Tau: math.Inf(1)}},
+		{"Mimic.Client is 5 of 5", attack.Mimic{Client: 5}},
+		{"MinMax.Direction is 9", attack.MinMax{Direction: 9}},
+		{"MinSum.Direction is -1", attack.MinSum{Direction: -1}},
+		{"Gaussian.Deviation is -1", attack.Gaussian{Deviation: -1}},
+		{"Gaussian.Mean is NaN", attack.Gaussian{Mean: math.NaN()}},
+		{"Target has 1 values", attack.ModelReplacement{Target: []float32{1}}},
+		{"Boost is -1", attack.ModelReplacement{Target: make([]float32, 3), Boost: -1}},
+		{"Search.Rule is missing", attack.OptimalIPM{}},
+		{"Search.Rule is missing", attack.Adaptive{}},
+		{"Search of -1 Evals", attack.OptimalALIE{Search: attack.Search{Rule: aggregate.Mean{}, Evals: -1}}},
+		{"TrimmedMean.F is 4 of 7", attack.OptimalALIE{Search: attack.Search{Rule: aggregate.TrimmedMean{F: 4}}}},
+	} {
+		require.ErrorContains(t, c.a.Forge(empty(2, 3), honest), c.want, fmt.Sprintf("%T", c.a))
+		require.ErrorContains(t, c.a.Forge(empty(2, 3), nil), "no honest rows", fmt.Sprintf("%T", c.a))
+		require.ErrorContains(t, c.a.Forge(empty(2, 2), honest), "liar's row 0 has 2 values", fmt.Sprintf("%T", c.a))
+	}
+	require.ErrorContains(t, attack.SignFlip{}.Forge(nil, [][]float32{{1}, {1, 2}}), "honest row 1 has 2 values")
+}

@@ -1,0 +1,331 @@
+package aggregate
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/sotto-ml/sotto/internal/kernel"
+)
+
+// FLTrust weighs rows by the cosine of their angle to Root, the update that the server
+// made from data of its own, those beyond a right angle not at all, and scales each
+// to Root's norm (Cao et al. 2021). If none is within a right angle the result is 0.
+// It holds against any number of liars, as far as the server's data stands for the
+// clients'. Cost n d.
+type FLTrust struct {
+	Root []float32 // of the rows' length, not 0
+}
+
+// Aggregate implements [Rule]. The verdict's distances are the cosines.
+func (r FLTrust) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
+	s, err := apart("FLTrust", dst, rows)
+	if err != nil {
+		return nil, err
+	}
+	return s.finish(dst, r.plan(s, v))
+}
+
+func (r FLTrust) plan(s *survey, v *Verdict) error {
+	if len(r.Root) != s.d {
+		return fmt.Errorf("aggregate: FLTrust.Root has %d values, must have as many as the rows, %d", len(r.Root), s.d)
+	}
+	size := math.Sqrt(kernel.SumSquares(r.Root))
+	if !(size > 0) || math.IsInf(size, 0) {
+		return fmt.Errorf("aggregate: FLTrust.Root has norm %v, must be positive and finite", size)
+	}
+	lengths, err := s.lengthsOf()
+	if err != nil {
+		return err
+	}
+	products, err := s.products(r.Root)
+	if err != nil {
+		return err
+	}
+	weights, cosines, total := make([]float64, s.n), make([]float64, s.n), 0.0
+	for k, x := range products {
+		if norm := math.Sqrt(lengths[k]); norm > 0 {
+			cosines[k] = min(x/norm/size, 1)
+			weights[k] = max(cosines[k], 0)
+			total += weights[k]
+		}
+	}
+	for k, w := range weights {
+		if w > 0 {
+			weights[k] = w / total
+		}
+	}
+	v.tell(s, weights, cosines)
+	for k, w := range weights {
+		if w > 0 {
+			weights[k] = w * size / math.Sqrt(lengths[k])
+		}
+	}
+	s.combine(weights)
+	return nil
+}
+
+// FoolsGold lowers the weight of rows that are alike, as those of many clients of one
+// attacker are, by their cosines over all rounds (Fung, Yoon and Beschastnikh 2020,
+// algorithm 1, with all features of one importance). Honest clients must differ from
+// each other more than liars do; a single liar is not stopped. Use one value, by its
+// pointer, for one series of rounds. Cost n² d.
+type FoolsGold struct {
+	Confidence float64     // of the logit, positive and finite; 0 stands for 1
+	Forget     bool        // keep no history: this round's rows alone count
+	History    [][]float32 // sums of each client's rows so far; nil at first
+}
+
+// Aggregate implements [Rule]. The verdict's distances are the greatest cosines to
+// another row, after pardoning.
+func (r *FoolsGold) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
+	s, err := apart("FoolsGold", dst, rows)
+	if err != nil {
+		return nil, err
+	}
+	if r.Forget {
+		return s.finish(dst, r.plan(s, v))
+	}
+	if r.History != nil && (len(r.History) != s.n || len(r.History[0]) != s.d) {
+		s.close()
+		return nil, fmt.Errorf("aggregate: FoolsGold.History has another shape than the %d rows of %d", len(rows), len(rows[0]))
+	}
+	sums := fresh(nil, s.n, s.d)
+	for i, row := range rows {
+		if !kernel.AllFinite(row) {
+			continue // which the plan refuses
+		}
+		copy(sums[i], row)
+		if r.History != nil {
+			kernel.Add(sums[i], r.History[i])
+		}
+	}
+	h, err := open("FoolsGold", nil, sums)
+	if err != nil {
+		return nil, err
+	}
+	defer h.close()
+	h.sorted = true
+	alike, err := r.similar(h)
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	s.sorted = true // in the history's order, which is the clients'
+	out, err := s.finish(dst, r.weigh(s, alike, v))
+	if err == nil {
+		r.History = sums
+	}
+	return out, err
+}
+
+func (r *FoolsGold) plan(s *survey, v *Verdict) error {
+	if !r.Forget {
+		return fmt.Errorf("aggregate: FoolsGold with a history stands alone and in memory; see Forget")
+	}
+	alike, err := r.similar(s)
+	if err != nil {
+		return err
+	}
+	return r.weigh(s, alike, v)
+}
+
+// similar are the cosines of all pairs.
+func (r *FoolsGold) similar(s *survey) ([]float64, error) {
+	lengths, err := s.lengthsOf()
+	if err != nil {
+		return nil, err
+	}
+	d2, err := s.distances()
+	if err != nil {
+		return nil, err
+	}
+	return cosines(d2, lengths), nil
+}
+
+// cosines are those of all pairs, 0 with a row of zeros.
+func cosines(d2, lengths []float64) []float64 {
+	n := len(lengths)
+	out := make([]float64, n*n)
+	for i := range n {
+		for j := range n {
+			if size := math.Sqrt(lengths[i] * lengths[j]); size > 0 {
+				out[i*n+j] = max(min((lengths[i]+lengths[j]-d2[i*n+j])/2/size, 1), -1)
+			}
+		}
+	}
+	return out
+}
+
+func (r *FoolsGold) weigh(s *survey, alike []float64, v *Verdict) error {
+	confidence := r.Confidence
+	if confidence == 0 {
+		confidence = 1
+	}
+	if !(confidence > 0) || math.IsInf(confidence, 0) {
+		return fmt.Errorf("aggregate: FoolsGold.Confidence is %v, must be positive and finite", confidence)
+	}
+	n := s.n
+	most := func(i int) float64 {
+		m := math.Inf(-1)
+		for j := range n {
+			if j != i {
+				m = max(m, alike[i*n+j])
+			}
+		}
+		return m
+	}
+	greatest := make([]float64, n)
+	for i := range n {
+		greatest[i] = most(i)
+	}
+	for i := range n { // pardon rows that are less alike than the other
+		for j := range n {
+			if i != j && greatest[j] > greatest[i] && greatest[j] > 0 {
+				alike[i*n+j] *= greatest[i] / greatest[j]
+			}
+		}
+	}
+	weights, seen, top := make([]float64, n), make([]float64, n), 0.0
+	for i := range n {
+		seen[i] = most(i)
+		if n == 1 {
+			seen[i] = 0
+		}
+		weights[i] = min(max(1-seen[i], 0), 1)
+		top = max(top, weights[i])
+	}
+	total := 0.0
+	for i, w := range weights {
+		if top > 0 {
+			w /= top
+		}
+		switch { // the logit, cut to [0, 1]
+		case w >= 1:
+			w = 1
+		case w > 0:
+			w = min(max(confidence*(math.Log(w/(1-w))+0.5), 0), 1)
+		}
+		weights[i] = w
+		total += w
+	}
+	if total > 0 {
+		for i := range weights {
+			weights[i] /= total
+		}
+	}
+	v.tell(s, weights, seen)
+	s.combine(weights)
+	return nil
+}
+
+// FLAME keeps the cluster that first holds more than half of the rows when rows are
+// joined by their cosines, nearest first, which is what HDBSCAN leaves of a least
+// cluster size of n/2+1; it clips those kept to the median norm of all rows and takes
+// their mean (Nguyen et al. 2022). The noise that the paper then adds against
+// backdoors is the caller's, in proportion to [FLAME.Bound]. Liars fewer than half
+// whose direction honest rows share are kept. Cost n² d.
+type FLAME struct{}
+
+// Aggregate implements [Rule]. The verdict's distances are the norms.
+func (r FLAME) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
+	s, err := apart("FLAME", dst, rows)
+	if err != nil {
+		return nil, err
+	}
+	return s.finish(dst, r.plan(s, v))
+}
+
+// Bound is the norm that FLAME clips to, of a verdict that it made.
+func (FLAME) Bound(v *Verdict) float64 {
+	norms := make([]float64, len(v.Clients))
+	for i, c := range v.Clients {
+		norms[i] = c.Distance
+	}
+	return halfway(norms)
+}
+
+// halfway is the median, of an even number the mean of the middle two.
+func halfway(x []float64) float64 {
+	sorted := slices.Sorted(slices.Values(x))
+	n := len(sorted)
+	if n == 0 {
+		return 0
+	}
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+func (r FLAME) plan(s *survey, v *Verdict) error {
+	lengths, err := s.lengthsOf()
+	if err != nil {
+		return err
+	}
+	d2, err := s.distances()
+	if err != nil {
+		return err
+	}
+	n := s.n
+	kept := majority(cosines(d2, lengths), n)
+	norms := make([]float64, n)
+	for k, x := range lengths {
+		norms[k] = math.Sqrt(x)
+	}
+	bound := halfway(norms)
+	v.choose(s, kept, norms)
+	weights := make([]float64, n)
+	for _, k := range kept {
+		weights[k] = 1 / float64(len(kept))
+		if norms[k] > bound {
+			weights[k] *= bound / norms[k]
+		}
+	}
+	s.combine(weights)
+	return nil
+}
+
+// majority joins points by single linkage until a cluster holds more than half.
+func majority(alike []float64, n int) []int {
+	type edge struct {
+		i, j int
+		near float64
+	}
+	var edges []edge
+	for i := range n {
+		for j := range i {
+			edges = append(edges, edge{i, j, alike[i*n+j]})
+		}
+	}
+	slices.SortFunc(edges, func(a, b edge) int { return cmp.Compare(b.near, a.near) })
+	cluster := make([]int, n)
+	for i := range cluster {
+		cluster[i] = i
+	}
+	size := slices.Repeat([]int{1}, n)
+	for e := 0; e < len(edges); {
+		for near := edges[e].near; e < len(edges) && edges[e].near == near; e++ { // equal ones at once
+			a, b := cluster[edges[e].i], cluster[edges[e].j]
+			if a == b {
+				continue
+			}
+			for k, c := range cluster {
+				if c == b {
+					cluster[k] = a
+				}
+			}
+			size[a] += size[b]
+		}
+		for c, held := range size {
+			if held > n/2 && slices.Contains(cluster, c) {
+				var out []int
+				for k, x := range cluster {
+					if x == c {
+						out = append(out, k)
+					}
+				}
+				return out
+			}
+		}
+	}
+	return []int{0}
+}
