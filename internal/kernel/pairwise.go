@@ -76,6 +76,9 @@ func WeightedRows(dst []float32, rows [][]float32, w []float32) {
 // the common case, are told by their bits.
 func distanceExact(x, y []float32) float64 {
 	if sameBits(x, y) {
+		if AllFinite(x) {
+			return 0
+		}
 		var bad float64
 		for _, v := range x {
 			bad += float64(v) * 0 // NaN if v is not finite

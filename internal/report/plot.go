@@ -76,6 +76,76 @@ func Plot(name string, panels ...Panel) error {
 	})
 }
 
+// HeatMap draws numbers from 0 to 1 as a table of colours, values[i][j] of row i and
+// column j, in the file name (.png, .svg or .pdf), whole or not at all.
+func HeatMap(name, title string, rows, columns []string, values [][]float64) error {
+	if err := CheckPlotName(name); err != nil {
+		return err
+	}
+	if len(rows) == 0 || len(columns) == 0 || len(values) != len(rows) {
+		return fmt.Errorf("report: %d rows of values for %d rows and %d columns in %s", len(values), len(rows), len(columns), name)
+	}
+	p := plot.New()
+	p.Title.Text = title
+	var labels plotter.XYLabels
+	for i, row := range values {
+		if len(row) != len(columns) {
+			return fmt.Errorf("report: row %q has %d values, must have %d", rows[i], len(row), len(columns))
+		}
+		y := float64(len(rows) - 1 - i) // the first row on top
+		for j, x := range row {
+			box, err := plotter.NewPolygon(plotter.XYs{{X: float64(j) - 0.5, Y: y - 0.5}, {X: float64(j) + 0.5, Y: y - 0.5},
+				{X: float64(j) + 0.5, Y: y + 0.5}, {X: float64(j) - 0.5, Y: y + 0.5}})
+			if err != nil {
+				return fmt.Errorf("report: %w", err)
+			}
+			box.Color, box.LineStyle.Width = shade(x), 0
+			p.Add(box)
+			labels.XYs = append(labels.XYs, plotter.XY{X: float64(j), Y: y})
+			labels.Labels = append(labels.Labels, fmt.Sprintf("%.2f", x))
+		}
+	}
+	text, err := plotter.NewLabels(labels)
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	for i := range text.TextStyle {
+		text.TextStyle[i].XAlign, text.TextStyle[i].YAlign = draw.XCenter, draw.YCenter
+		if values[i/len(columns)][i%len(columns)] < 0.5 {
+			text.TextStyle[i].Color = color.White
+		}
+	}
+	p.Add(text)
+	p.NominalX(columns...)
+	reversed := make([]string, len(rows))
+	for i, row := range rows {
+		reversed[len(rows)-1-i] = row
+	}
+	p.NominalY(reversed...)
+	p.X.Tick.Label.Rotation, p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = 0.6, draw.XRight, draw.YTop
+	width := vg.Length(len(columns))*0.62*vg.Inch + 2.2*vg.Inch
+	height := vg.Length(len(rows))*0.3*vg.Inch + 1.3*vg.Inch
+	canvas, err := draw.NewFormattedCanvas(width, height, strings.ToLower(filepath.Ext(name))[1:])
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	p.Draw(draw.Crop(draw.New(canvas), vg.Points(12), -vg.Points(6), vg.Points(6), -vg.Points(6)))
+	return atomicfile.Write(name, 0o644, func(w io.Writer) error {
+		_, err := canvas.WriteTo(w)
+		return err
+	})
+}
+
+// shade goes from dark blue (0) over green to yellow (1), evenly in brightness, so that
+// it is read without colour too (after viridis).
+func shade(x float64) color.Color {
+	stops := [][3]float64{{68, 1, 84}, {59, 82, 139}, {33, 145, 140}, {94, 201, 98}, {253, 231, 37}}
+	at := min(max(x, 0), 1) * float64(len(stops)-1)
+	i := min(int(at), len(stops)-2)
+	mix := func(k int) uint8 { return uint8(stops[i][k] + (at-float64(i))*(stops[i+1][k]-stops[i][k])) }
+	return color.RGBA{mix(0), mix(1), mix(2), 255}
+}
+
 func (panel Panel) plot() (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = panel.Title, panel.X, panel.Y

@@ -95,3 +95,16 @@ func TestPlot(t *testing.T) {
 	require.ErrorContains(t, Plot(filepath.Join(dir, "b.png"), panel), "curve \"a\"")
 	require.NoFileExists(t, filepath.Join(dir, "b.png"))
 }
+
+func TestHeatMap(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "map.svg")
+	require.NoError(t, HeatMap(name, "a title", []string{"up", "down"}, []string{"left"}, [][]float64{{0.25}, {1}}))
+	drawn, err := os.ReadFile(name)
+	require.NoError(t, err)
+	for _, text := range []string{"a title", "up", "down", "left", "0.25", "1.00"} {
+		require.Contains(t, string(drawn), text)
+	}
+	require.ErrorContains(t, HeatMap(name, "", []string{"up"}, []string{"left"}, [][]float64{{1, 2}}), "row \"up\" has 2 values, must have 1")
+	require.ErrorContains(t, HeatMap(name, "", []string{"up"}, []string{"left"}, nil), "0 rows of values")
+	require.Error(t, HeatMap("map.gif", "", nil, nil, nil))
+}

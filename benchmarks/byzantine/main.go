@@ -1,0 +1,276 @@
+// Command byzantine trains ByzFL's MNIST network of 431,080 parameters over ten honest
+// clients and f liars, and prints the worst accuracy over attacks for each f and each
+// heterogeneity gamma, beside ByzFL's published figures.
+//
+//	go run ./benchmarks/byzantine                # the whole grid: 48 runs of 800 steps
+//	go run ./benchmarks/byzantine -small         # a corner of it, in a few minutes
+//
+// The setting is ByzFL's (github.com/LPD-EPFL/byzfl, its benchmark of MNIST): batches
+// of 25, 800 steps, worker momentum 0.9, weight decay 1e-4, and the attacks sign flip,
+// optimised inner product manipulation and optimised a-little-is-enough, each tuned
+// against the very rule in each step by 16 evaluations.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sotto-ml/sotto/aggregate"
+	"github.com/sotto-ml/sotto/aggregate/attack"
+	"github.com/sotto-ml/sotto/internal/mnist"
+	"github.com/sotto-ml/sotto/internal/poisoning"
+	"github.com/sotto-ml/sotto/internal/report"
+	"github.com/sotto-ml/sotto/nn"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
+		if err != flag.ErrHelp {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(1)
+	}
+}
+
+// published are ByzFL's worst accuracies for f = 1 to 4.
+var published = map[float64][4]float64{
+	1: {.98, .98, .98, .98}, .66: {.98, .97, .97, .97}, .33: {.98, .97, .94, .94}, 0: {.87, .61, .26, .27},
+}
+
+// rules are those to choose from.
+var rules = map[string]func(f int) aggregate.Rule{
+	"nnm+trimmed": func(f int) aggregate.Rule { return aggregate.Chain{aggregate.NNM{F: f}, aggregate.TrimmedMean{F: f}} },
+	"nnm+median":  func(f int) aggregate.Rule { return aggregate.Chain{aggregate.NNM{F: f}, aggregate.Median{}} },
+	"arc+nnm+trimmed": func(f int) aggregate.Rule {
+		return aggregate.Chain{aggregate.ARC{F: f}, aggregate.NNM{F: f}, aggregate.TrimmedMean{F: f}}
+	},
+	"caf":     func(f int) aggregate.Rule { return aggregate.CAF{F: f} },
+	"arc+caf": func(f int) aggregate.Rule { return aggregate.Chain{aggregate.ARC{F: f}, aggregate.CAF{F: f}} },
+	"mean":    func(f int) aggregate.Rule { return aggregate.Mean{} },
+	"smea":    func(f int) aggregate.Rule { return aggregate.SMEA{F: f} },
+}
+
+// attacks are the published three.
+var attacks = []struct {
+	name string
+	of   func(aggregate.Rule) attack.Attack
+}{
+	{"sign flip", func(aggregate.Rule) attack.Attack { return attack.SignFlip{} }},
+	{"optimal IPM", func(r aggregate.Rule) attack.Attack { return attack.OptimalIPM{Search: attack.Search{Rule: r}} }},
+	{"optimal ALIE", func(r aggregate.Rule) attack.Attack { return attack.OptimalALIE{Search: attack.Search{Rule: r}} }},
+}
+
+// layers are ByzFL's cnn_mnist.
+func layers() []nn.Layer {
+	return []nn.Layer{
+		nn.Conv2D{Out: 20, Kernel: 5}, nn.ReLU{}, nn.MaxPool{Kernel: 2, Stride: 2},
+		nn.Conv2D{Out: 50, Kernel: 5}, nn.ReLU{}, nn.MaxPool{Kernel: 2, Stride: 2},
+		nn.Flatten{}, nn.Linear{Out: 500}, nn.ReLU{}, nn.Linear{Out: poisoning.Classes},
+	}
+}
+
+// cell is one run of the grid.
+type cell struct {
+	Gamma    float64 `json:"gamma"`
+	F        int     `json:"f"`
+	Attack   string  `json:"attack"`
+	Accuracy float64 `json:"accuracy"`
+	Diverged bool    `json:"diverged"`
+	Seconds  float64 `json:"seconds"`
+	of       func(aggregate.Rule) attack.Attack
+}
+
+type settings struct {
+	poisoning.Setting
+	gammas      []float64
+	liars       []int
+	rule        string
+	data, json  string
+	small       bool
+	tests, jobs int
+}
+
+func parse(args []string, out io.Writer) (s settings, err error) {
+	fs := flag.NewFlagSet("byzantine", flag.ContinueOnError)
+	fs.SetOutput(out)
+	var gammas, liars string
+	fs.StringVar(&gammas, "gammas", "1,0.66,0.33,0", "heterogeneities: the share of data that is spread evenly")
+	fs.StringVar(&liars, "liars", "1,2,3,4", "how many lie, beside ten honest clients")
+	fs.StringVar(&s.rule, "rule", "arc+nnm+trimmed", "nnm+trimmed, nnm+median, arc+nnm+trimmed, caf, arc+caf, smea or mean")
+	fs.IntVar(&s.Steps, "steps", 800, "steps of training")
+	fs.IntVar(&s.Batch, "batch", 25, "examples of each client and step")
+	fs.Float64Var(&s.Rate, "lr", 0.1, "learning rate")
+	fs.IntVar(&s.Cool, "cool", 200, "last steps, in which the rate falls to 0")
+	fs.Float64Var(&s.Momentum, "momentum", 0.9, "of the clients")
+	fs.Float64Var(&s.Decay, "decay", 1e-4, "weight decay")
+	fs.Uint64Var(&s.Seed, "seed", 1, "of the split, the weights and the batches")
+	fs.BoolVar(&s.small, "small", false, "gammas 1 and 0.33, f = 1 and 4, 200 steps")
+	fs.IntVar(&s.tests, "tests", 10_000, "test images")
+	fs.IntVar(&s.jobs, "jobs", runtime.GOMAXPROCS(0), "runs at a time")
+	fs.StringVar(&s.data, "data", "", "folder of the four MNIST .gz files (default: fetched as a Go module)")
+	fs.StringVar(&s.json, "json", "", "write the results to this file")
+	if err := fs.Parse(args); err != nil {
+		return s, err
+	}
+	if fs.NArg() > 0 {
+		return s, fmt.Errorf("byzantine: unexpected argument %q", fs.Arg(0))
+	}
+	if s.small {
+		gammas, liars, s.Steps, s.Cool = "1,0.33", "1,4", min(s.Steps, 200), min(s.Cool, 50)
+	}
+	for _, word := range strings.Split(gammas, ",") {
+		g, err := strconv.ParseFloat(word, 64)
+		if err != nil || !(g >= 0 && g <= 1) {
+			return s, fmt.Errorf("byzantine: -gammas holds %q, allowed are numbers from 0 to 1", word)
+		}
+		s.gammas = append(s.gammas, g)
+	}
+	for _, word := range strings.Split(liars, ",") {
+		f, err := strconv.Atoi(word)
+		if err != nil || f < 1 || f > 9 {
+			return s, fmt.Errorf("byzantine: -liars holds %q, allowed are 1 to 9", word)
+		}
+		s.liars = append(s.liars, f)
+	}
+	if rules[s.rule] == nil {
+		return s, fmt.Errorf("byzantine: -rule is %q, see -h", s.rule)
+	}
+	if s.Steps < 1 || s.Batch < 1 || s.Cool < 0 || s.tests < 1 || s.jobs < 1 {
+		return s, fmt.Errorf("byzantine: -steps, -batch, -tests and -jobs are %d, %d, %d and %d, must be positive, -cool %d not negative", s.Steps, s.Batch, s.tests, s.jobs, s.Cool)
+	}
+	if !(s.Rate > 0) || !(s.Momentum >= 0 && s.Momentum < 1) || !(s.Decay >= 0) {
+		return s, fmt.Errorf("byzantine: -lr is %v, -momentum %v and -decay %v, must be positive, in [0, 1) and not negative", s.Rate, s.Momentum, s.Decay)
+	}
+	s.Honest, s.Shape, s.Rule = 10, nn.Shape{1, mnist.Side, mnist.Side}, rules[s.rule]
+	return s, nil
+}
+
+func run(args []string, out io.Writer) error {
+	s, err := parse(args, out)
+	if err != nil {
+		return err
+	}
+	dir, err := mnist.Locate(s.data)
+	if err != nil {
+		return err
+	}
+	train, test, err := mnist.Load(dir)
+	if err != nil {
+		return err
+	}
+	tests := min(s.tests, test.Len())
+	data := &poisoning.Data{Train: normal(train.Rows()), TrainLabels: ints(train.Labels),
+		Test: normal(test.Rows()[:tests]), TestLabels: ints(test.Labels[:tests])}
+	var cells []*cell
+	for _, gamma := range s.gammas {
+		for _, f := range s.liars {
+			for _, a := range attacks {
+				cells = append(cells, &cell{Gamma: gamma, F: f, Attack: a.name, of: a.of})
+			}
+		}
+	}
+	if err := s.runAll(data, cells, out); err != nil {
+		return err
+	}
+	if s.json != "" {
+		if err := report.JSON(s.json, cells); err != nil {
+			return err
+		}
+	}
+	return s.table(out, cells)
+}
+
+// runAll runs the cells, some at a time.
+func (s settings) runAll(data *poisoning.Data, cells []*cell, out io.Writer) error {
+	bar := report.NewProgress(out, s.rule, len(cells)*s.Steps)
+	var mutex sync.Mutex
+	var failed error
+	done := 0
+	queue := make(chan *cell)
+	var group sync.WaitGroup
+	for range min(s.jobs, len(cells)) {
+		group.Go(func() {
+			for c := range queue {
+				setting := s.Setting
+				setting.Layers, setting.Liars, setting.Gamma, setting.Attack = layers(), c.F, c.Gamma, c.of
+				start, last := time.Now(), 0
+				result, err := poisoning.Train(data, setting, func(step int) error {
+					mutex.Lock()
+					defer mutex.Unlock()
+					done += step - last
+					last = step
+					bar.Update(done, "")
+					return failed
+				})
+				mutex.Lock()
+				done += s.Steps - last // of a run that diverged
+				if err != nil && failed == nil {
+					failed = err
+				}
+				mutex.Unlock()
+				c.Accuracy, c.Diverged, c.Seconds = result.Accuracy, result.Diverged, time.Since(start).Seconds()
+			}
+		})
+	}
+	for _, c := range cells {
+		queue <- c
+	}
+	close(queue)
+	group.Wait()
+	bar.Done("")
+	return failed
+}
+
+// table prints the worst accuracy of each cell, and the attack that did it.
+func (s settings) table(out io.Writer, cells []*cell) error {
+	head := []string{"gamma"}
+	for _, f := range s.liars {
+		head = append(head, fmt.Sprintf("f = %d", f), "published", "attack")
+	}
+	rows := [][]string{head}
+	for _, gamma := range s.gammas {
+		row := []string{fmt.Sprint(gamma)}
+		for _, f := range s.liars {
+			var worst *cell
+			for _, c := range cells {
+				if c.Gamma == gamma && c.F == f && (worst == nil || c.Accuracy < worst.Accuracy) {
+					worst = c
+				}
+			}
+			peer := "-"
+			if p, ok := published[gamma]; ok && f <= 4 {
+				peer = fmt.Sprintf("%.2f", p[f-1])
+			}
+			row = append(row, fmt.Sprintf("%.4f", math.Floor(worst.Accuracy*1e4)/1e4), peer, worst.Attack)
+		}
+		rows = append(rows, row)
+	}
+	fmt.Fprintf(out, "\nworst test accuracy over sign flip, optimal IPM and optimal ALIE; %s, %d steps\n", s.rule, s.Steps)
+	return report.Table(out, true, rows...)
+}
+
+// normal scales pixels to the mean and deviation of the training set that is usual.
+func normal(rows [][]float32) [][]float32 {
+	for _, row := range rows {
+		for j, x := range row {
+			row[j] = (x - 0.1307) / 0.3081
+		}
+	}
+	return rows
+}
+
+func ints[T ~uint8 | ~int](labels []T) []int {
+	out := make([]int, len(labels))
+	for i, x := range labels {
+		out[i] = int(x)
+	}
+	return out
+}

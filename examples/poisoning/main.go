@@ -1,0 +1,344 @@
+// Command poisoning trains on MNIST over clients of whom some lie, under every rule and
+// every attack asked for, and prints which rule stands what.
+//
+//	go run ./examples/poisoning
+//	go run ./examples/poisoning -rule nnm+trimmed -attack all -gamma 0.3 -plot poisoning.png
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/sotto-ml/sotto/aggregate"
+	"github.com/sotto-ml/sotto/aggregate/attack"
+	"github.com/sotto-ml/sotto/internal/atomicfile"
+	"github.com/sotto-ml/sotto/internal/mnist"
+	"github.com/sotto-ml/sotto/internal/poisoning"
+	"github.com/sotto-ml/sotto/internal/report"
+	"github.com/sotto-ml/sotto/nn"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
+		if err != flag.ErrHelp {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(1)
+	}
+}
+
+// rules are those that -rule names, each behind a guard: who sends what is not finite is
+// refused, and counts as one of the liars.
+var rules = []struct {
+	name string
+	of   func(f int) aggregate.Rule
+}{
+	{"mean", func(int) aggregate.Rule { return aggregate.Mean{} }},
+	{"median", func(int) aggregate.Rule { return aggregate.Median{} }},
+	{"trimmed", func(f int) aggregate.Rule { return aggregate.TrimmedMean{F: f} }},
+	{"meamed", func(f int) aggregate.Rule { return aggregate.Meamed{F: f} }},
+	{"krum", func(f int) aggregate.Rule { return aggregate.Krum{F: f} }},
+	{"multikrum", func(f int) aggregate.Rule { return aggregate.MultiKrum{F: f} }},
+	{"bulyan", func(f int) aggregate.Rule { return aggregate.Bulyan{F: f} }},
+	{"geometric", func(int) aggregate.Rule { return aggregate.GeometricMedian{} }},
+	{"clipping", func(int) aggregate.Rule { return &aggregate.CenteredClipping{Tau: 1, Steps: 3} }},
+	{"normbound", func(int) aggregate.Rule { return aggregate.Clipping{Norm: 1} }},
+	{"signs", func(int) aggregate.Rule { return aggregate.SignMajority{Scale: 0.005} }},
+	{"dnc", func(f int) aggregate.Rule { return aggregate.DnC{F: f, Iterations: 2} }},
+	{"flame", func(int) aggregate.Rule { return aggregate.FLAME{} }},
+	{"foolsgold", func(int) aggregate.Rule { return &aggregate.FoolsGold{Forget: true} }},
+	{"caf", func(f int) aggregate.Rule { return aggregate.CAF{F: f} }},
+	{"nnm+trimmed", func(f int) aggregate.Rule { return aggregate.Chain{aggregate.NNM{F: f}, aggregate.TrimmedMean{F: f}} }},
+	{"arc+nnm+trimmed", func(f int) aggregate.Rule {
+		return aggregate.Chain{aggregate.ARC{F: f}, aggregate.NNM{F: f}, aggregate.TrimmedMean{F: f}}
+	}},
+}
+
+// attacks are those that -attack names. What optimises does so against the run's own
+// rule.
+var attacks = []struct {
+	name string
+	flip bool
+	of   func(s settings, r aggregate.Rule) attack.Attack
+}{
+	{"none", false, nil},
+	{"signflip", false, func(settings, aggregate.Rule) attack.Attack { return attack.SignFlip{} }},
+	{"ipm", false, func(settings, aggregate.Rule) attack.Attack { return attack.IPM{Tau: 0.5} }},
+	{"alie", false, func(s settings, _ aggregate.Rule) attack.Attack {
+		return attack.ALIE{Tau: max(attack.ALIETau(s.Honest+s.Liars, s.Liars), 1)}
+	}},
+	{"best-ipm", false, func(_ settings, r aggregate.Rule) attack.Attack {
+		return attack.OptimalIPM{Search: attack.Search{Rule: r}}
+	}},
+	{"best-alie", false, func(_ settings, r aggregate.Rule) attack.Attack {
+		return attack.OptimalALIE{Search: attack.Search{Rule: r}}
+	}},
+	{"mimic", false, func(settings, aggregate.Rule) attack.Attack { return attack.Mimic{Client: -1} }},
+	{"minmax", false, func(settings, aggregate.Rule) attack.Attack { return attack.MinMax{} }},
+	{"minsum", false, func(settings, aggregate.Rule) attack.Attack { return attack.MinSum{} }},
+	{"gaussian", false, func(s settings, _ aggregate.Rule) attack.Attack {
+		return attack.Gaussian{Deviation: 10, Seed: s.Seed}
+	}},
+	{"nan", false, func(settings, aggregate.Rule) attack.Attack { return attack.NaN() }},
+	{"labelflip", true, func(settings, aggregate.Rule) attack.Attack { return attack.LabelFlip{} }},
+	{"replace", true, func(s settings, _ aggregate.Rule) attack.Attack {
+		return boosted{float64(s.Honest+s.Liars) / float64(max(s.Liars, 1))}
+	}},
+	{"adaptive", false, func(s settings, r aggregate.Rule) attack.Attack { return attack.Adaptive{Rule: r, Seed: s.Seed} }},
+}
+
+// boosted is model replacement by what flipped labels ask for.
+type boosted struct{ boost float64 }
+
+// Forge implements [attack.Attack].
+func (b boosted) Forge(liars, flipped [][]float32) error {
+	target, err := aggregate.Mean{}.Aggregate(nil, flipped, nil)
+	if err != nil {
+		return err
+	}
+	return attack.ModelReplacement{Target: target, Boost: b.boost}.Forge(liars, flipped)
+}
+
+type settings struct {
+	poisoning.Setting
+	rules, attacks   []int // indices
+	data, json, plot string
+}
+
+func parse(args []string, out io.Writer) (s settings, err error) {
+	f := flag.NewFlagSet("poisoning", flag.ContinueOnError)
+	f.SetOutput(out)
+	var rule, lie string
+	var clients int
+	f.IntVar(&clients, "clients", 20, "clients, the liars among them")
+	f.IntVar(&s.Liars, "byzantine", 4, "clients who lie")
+	f.Float64Var(&s.Gamma, "gamma", 0.5, "share of the data that is spread evenly; the rest is sorted by label")
+	f.StringVar(&rule, "rule", "mean,median,trimmed,krum,geometric,clipping,caf,nnm+trimmed,arc+nnm+trimmed", "all, or some of "+names(len(rules), func(i int) string { return rules[i].name }))
+	f.StringVar(&lie, "attack", "none,signflip,alie,best-ipm,best-alie,mimic,minmax,nan,labelflip,replace", "all, or some of "+names(len(attacks), func(i int) string { return attacks[i].name }))
+	f.IntVar(&s.Steps, "steps", 200, "steps of training")
+	f.IntVar(&s.Batch, "batch", 25, "examples of each client and step")
+	f.Float64Var(&s.Rate, "lr", 0.2, "learning rate")
+	f.Float64Var(&s.Momentum, "momentum", 0.9, "of the clients")
+	f.Uint64Var(&s.Seed, "seed", 1, "of the split, the weights and the batches")
+	f.StringVar(&s.data, "data", "", "folder of the four MNIST .gz files (default: fetched as a Go module)")
+	f.StringVar(&s.json, "json", "", "write the results to this file")
+	f.StringVar(&s.plot, "plot", "", "draw the table to this .png, .svg or .pdf file")
+	if err := f.Parse(args); err != nil {
+		return s, err
+	}
+	if f.NArg() > 0 {
+		return s, fmt.Errorf("poisoning: unexpected argument %q", f.Arg(0))
+	}
+	s.Honest = clients - s.Liars
+	switch {
+	case clients < 1 || clients > 1000:
+		return s, fmt.Errorf("poisoning: -clients is %d, allowed is 1 to 1000", clients)
+	case s.Liars < 0 || 2*s.Liars >= clients:
+		return s, fmt.Errorf("poisoning: -byzantine is %d of %d clients, must be at least 0 and less than half", s.Liars, clients)
+	case !(s.Gamma >= 0 && s.Gamma <= 1):
+		return s, fmt.Errorf("poisoning: -gamma is %v, allowed is 0 to 1", s.Gamma)
+	case s.Steps < 1 || s.Batch < 1:
+		return s, fmt.Errorf("poisoning: -steps is %d and -batch %d, must be positive", s.Steps, s.Batch)
+	case !(s.Rate > 0) || math.IsInf(s.Rate, 0):
+		return s, fmt.Errorf("poisoning: -lr is %v, must be positive and finite", s.Rate)
+	case !(s.Momentum >= 0 && s.Momentum < 1):
+		return s, fmt.Errorf("poisoning: -momentum is %v, must be at least 0 and less than 1", s.Momentum)
+	}
+	if s.rules, err = pick("rule", rule, len(rules), func(i int) string { return rules[i].name }); err != nil {
+		return s, err
+	}
+	if s.attacks, err = pick("attack", lie, len(attacks), func(i int) string { return attacks[i].name }); err != nil {
+		return s, err
+	}
+	if s.plot != "" {
+		if err := report.CheckPlotName(s.plot); err != nil {
+			return s, err
+		}
+	}
+	for _, name := range []string{s.json, s.plot} {
+		if name != "" {
+			if err := atomicfile.Probe(name); err != nil {
+				return s, err
+			}
+		}
+	}
+	s.Shape, s.Layers = nn.Shape{mnist.Side * mnist.Side}, []nn.Layer{nn.Linear{Out: 64}, nn.ReLU{}, nn.Linear{Out: poisoning.Classes}}
+	return s, nil
+}
+
+func names(n int, name func(int) string) string {
+	var all []string
+	for i := range n {
+		all = append(all, name(i))
+	}
+	return strings.Join(all, ",")
+}
+
+// pick finds the named ones.
+func pick(flag, list string, n int, name func(int) string) (out []int, err error) {
+	for _, word := range strings.Split(list, ",") {
+		found := false
+		for i := range n {
+			if word == name(i) || word == "all" {
+				out, found = append(out, i), true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("poisoning: -%s holds %q, allowed are all or some of %s", flag, word, names(n, name))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// result is one run, as -json writes it.
+type result struct {
+	Rule     string  `json:"rule"`
+	Attack   string  `json:"attack"`
+	Accuracy float64 `json:"accuracy"`
+	Diverged bool    `json:"diverged"`
+	Refused  string  `json:"refused,omitempty"` // why the rule cannot run
+}
+
+func run(args []string, out io.Writer) error {
+	s, err := parse(args, out)
+	if err != nil {
+		return err
+	}
+	dir, err := mnist.Locate(s.data)
+	if err != nil {
+		return err
+	}
+	train, test, err := mnist.Load(dir)
+	if err != nil {
+		return err
+	}
+	data := &poisoning.Data{Train: train.Rows(), Test: test.Rows(), TrainLabels: ints(train.Labels), TestLabels: ints(test.Labels)}
+	table := make([][]result, len(s.rules))
+	for i, r := range s.rules {
+		table[i] = make([]result, len(s.attacks))
+		for j, a := range s.attacks {
+			table[i][j] = result{Rule: rules[r].name, Attack: attacks[a].name}
+		}
+	}
+	if err := s.trainAll(data, table, out); err != nil {
+		return err
+	}
+	if s.json != "" {
+		if err := report.JSON(s.json, slices.Concat(table...)); err != nil {
+			return err
+		}
+	}
+	if s.plot != "" {
+		var heads, sides []string
+		values := make([][]float64, len(table))
+		for _, cell := range table[0] {
+			heads = append(heads, cell.Attack)
+		}
+		for i, row := range table {
+			sides = append(sides, row[0].Rule)
+			for _, cell := range row {
+				values[i] = append(values[i], cell.Accuracy)
+			}
+		}
+		title := fmt.Sprintf("Test accuracy, %d of %d clients lie", s.Liars, s.Honest+s.Liars)
+		if err := report.HeatMap(s.plot, title, sides, heads, values); err != nil {
+			return err
+		}
+	}
+	return s.print(out, table)
+}
+
+// trainAll fills the table, as many runs at a time as there are cores.
+func (s settings) trainAll(data *poisoning.Data, table [][]result, out io.Writer) error {
+	total := len(s.rules) * len(s.attacks)
+	bar := report.NewProgress(out, "training", total)
+	type job struct{ i, j int }
+	queue := make(chan job)
+	var mutex sync.Mutex
+	var group sync.WaitGroup
+	done := 0
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() {
+			for at := range queue {
+				cell := &table[at.i][at.j]
+				setting, rule, lie := s.Setting, rules[s.rules[at.i]].of, attacks[s.attacks[at.j]]
+				setting.Rule = func(f int) aggregate.Rule {
+					return aggregate.Guard{F: f, Rule: rule}
+				}
+				setting.Flip = lie.flip
+				if lie.of != nil {
+					setting.Attack = func(r aggregate.Rule) attack.Attack { return lie.of(s, r) }
+				}
+				got, err := poisoning.Train(data, setting, nil)
+				cell.Accuracy, cell.Diverged = got.Accuracy, got.Diverged
+				if err != nil {
+					cell.Refused = err.Error()
+				}
+				mutex.Lock()
+				done++
+				bar.Update(done, fmt.Sprintf("%s under %s: %.4f", cell.Rule, cell.Attack, cell.Accuracy))
+				mutex.Unlock()
+			}
+		})
+	}
+	for i := range table {
+		for j := range table[i] {
+			queue <- job{i, j}
+		}
+	}
+	close(queue)
+	group.Wait()
+	bar.Done("")
+	return nil
+}
+
+func (s settings) print(out io.Writer, table [][]result) error {
+	head := []string{"rule"}
+	for _, cell := range table[0] {
+		head = append(head, cell.Attack)
+	}
+	rows := [][]string{append(head, "worst")}
+	for _, cells := range table {
+		row, worst := []string{cells[0].Rule}, 1.0
+		for _, cell := range cells {
+			text := fmt.Sprintf("%.3f", cell.Accuracy)
+			if cell.Diverged {
+				text = "diverged"
+			}
+			if cell.Refused != "" {
+				text = "refused"
+			}
+			worst = min(worst, cell.Accuracy)
+			row = append(row, text)
+		}
+		rows = append(rows, append(row, fmt.Sprintf("%.3f", worst)))
+	}
+	fmt.Fprintf(out, "\ntest accuracy after %d steps; %d of %d clients lie, gamma = %g\n", s.Steps, s.Liars, s.Honest+s.Liars, s.Gamma)
+	if err := report.Table(out, true, rows...); err != nil {
+		return err
+	}
+	for _, cells := range table {
+		for _, cell := range cells {
+			if cell.Refused != "" {
+				fmt.Fprintf(out, "%s under %s: %s\n", cell.Rule, cell.Attack, cell.Refused)
+			}
+		}
+	}
+	return nil
+}
+
+func ints[T ~uint8 | ~int](labels []T) []int {
+	out := make([]int, len(labels))
+	for i, x := range labels {
+		out[i] = int(x)
+	}
+	return out
+}

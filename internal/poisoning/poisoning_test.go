@@ -1,0 +1,96 @@
+package poisoning
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-ml/sotto/aggregate"
+	"github.com/sotto-ml/sotto/aggregate/attack"
+	"github.com/sotto-ml/sotto/nn"
+)
+
+// toy is ten blobs in the plane's ten directions.
+func toy(n int) *Data {
+	rng := rand.New(rand.NewPCG(1, 1))
+	d := new(Data)
+	draw := func() (x []float32, label int) {
+		label = rng.IntN(Classes)
+		x = make([]float32, Classes)
+		for j := range x {
+			x[j] = float32(0.3 * rng.NormFloat64())
+		}
+		x[label]++
+		return x, label
+	}
+	for range n {
+		x, label := draw()
+		d.Train, d.TrainLabels = append(d.Train, x), append(d.TrainLabels, label)
+		x, label = draw()
+		d.Test, d.TestLabels = append(d.Test, x), append(d.TestLabels, label)
+	}
+	return d
+}
+
+func TestSplit(t *testing.T) {
+	labels := toy(1000).TrainLabels
+	for _, gamma := range []float64{0, 0.33, 1} {
+		var all []int
+		kinds := 0
+		for _, part := range Split(labels, 10, gamma, 3) {
+			require.InDelta(t, 100, len(part), 1)
+			all = append(all, part...)
+			seen := map[int]bool{}
+			for _, i := range part {
+				seen[labels[i]] = true
+			}
+			kinds += len(seen)
+		}
+		slices.Sort(all)
+		require.Len(t, slices.Compact(all), 1000, "every example once")
+		if gamma == 0 {
+			require.Less(t, kinds, 31, "few labels each")
+		} else {
+			require.Greater(t, kinds, 90, "nearly all labels everywhere")
+		}
+	}
+}
+
+// TestTrain: the mean learns without liars and not with them, the median with them too.
+func TestTrain(t *testing.T) {
+	data := toy(2000)
+	s := Setting{Layers: []nn.Layer{nn.Linear{Out: Classes}}, Shape: nn.Shape{Classes}, Honest: 8, Liars: 2, Gamma: 1,
+		Steps: 60, Batch: 20, Rate: 1, Cool: 10, Momentum: 0.9, Seed: 1}
+	mean := func(int) aggregate.Rule { return aggregate.Mean{} }
+	median := func(int) aggregate.Rule { return aggregate.Median{} }
+	flip := func(aggregate.Rule) attack.Attack { return attack.IPM{Tau: 10} }
+	for _, c := range []struct {
+		rule   func(int) aggregate.Rule
+		attack func(aggregate.Rule) attack.Attack
+		learns bool
+	}{{mean, nil, true}, {mean, flip, false}, {median, flip, true}} {
+		s.Rule, s.Attack = c.rule, c.attack
+		got, err := Train(data, s, nil)
+		require.NoError(t, err)
+		require.Equal(t, c.learns, got.Accuracy > 0.8, "%+v", got)
+		again, err := Train(data, s, nil)
+		require.NoError(t, err)
+		require.Equal(t, got, again)
+	}
+	s.Rule, s.Flip, s.Attack = median, true, func(aggregate.Rule) attack.Attack { return attack.LabelFlip{} }
+	got, err := Train(data, s, nil)
+	require.NoError(t, err)
+	require.Greater(t, got.Accuracy, 0.8)
+
+	s.Rule, s.Flip, s.Attack, s.Rate = mean, false, nil, 1e38
+	got, err = Train(data, s, nil)
+	require.NoError(t, err)
+	require.True(t, got.Diverged)
+	stop := errors.New("stop")
+	s.Rate = 1
+	_, err = Train(data, s, func(int) error { return stop })
+	require.ErrorIs(t, err, stop)
+}
