@@ -85,7 +85,7 @@ func TestTrain(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, got.Accuracy, 0.8)
 
-	s.Rule, s.Flip, s.Attack, s.Rate = mean, false, nil, 1e38
+	s.Rule, s.Flip, s.Attack, s.Rate = mean, false, nil, 1e39
 	got, err = Train(data, s, nil)
 	require.NoError(t, err)
 	require.True(t, got.Diverged)
