@@ -194,6 +194,7 @@ func (r *CenteredClipping) plan(s *survey, v *Verdict) error {
 		}
 	}
 	v.tell(s, weights, distances)
-	s.end.do, s.end.shares, s.end.keep = endCombine, s.shares(weights, share), &r.Momentum
+	s.blend(weights, share)
+	s.end.keep = &r.Momentum
 	return nil
 }

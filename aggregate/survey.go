@@ -104,6 +104,7 @@ type part struct {
 	cut    []int
 	unit   []float32 // results of a unit, if they are handed on
 	from   int       // the first column of the unit
+	sound  bool      // the block was seen to be finite
 	loaded [][]float32
 	mixed  [][]float32
 	some   [][]float32
@@ -399,8 +400,9 @@ func (s *survey) run() {
 			if s.dst != nil {
 				p.dst = s.dst[a:b:b]
 			}
+			p.sound = false
 			s.do(s, p)
-			if !s.verified {
+			if !s.verified && !p.sound {
 				if err := s.verify(p); err != nil {
 					s.fail(err)
 					return
@@ -439,6 +441,16 @@ func (s *survey) fail(err error) {
 	}
 	s.next.Store(math.MaxInt32)
 	s.turned.Broadcast()
+}
+
+// finite says whether all sums are, and so what was summed.
+func finite(sums []float64) bool {
+	for _, x := range sums {
+		if x-x != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // verify checks a block, which is in the cache by now.
@@ -505,6 +517,7 @@ func (s *survey) lengthsOf() ([]float64, error) {
 			for k, row := range p.rows[:s.n0] {
 				sums[k] += kernel.SumSquares(row)
 			}
+			p.sound = finite(sums)
 		})
 		if err != nil {
 			return nil, err
@@ -555,6 +568,7 @@ func (s *survey) survey() (err error) {
 			sums := p.room(s.n0 * s.n0)
 			if s.d > shortRow {
 				kernel.SquaredDistances(sums, p.rows[:s.n0])
+				p.sound = s.n0 > 1 && finite(sums)
 				return
 			}
 			for i, x := range p.rows[:s.n0] {
@@ -666,6 +680,10 @@ func (s *survey) form() []float64 {
 // distancesTo are the squared distances of the rows seen to a sum of them, by
 // weights, and of extra, by its share.
 func (s *survey) distancesTo(weights []float64, share float64) ([]float64, error) {
+	if s.mix == nil && (s.extra == nil || share == 0) && !slices.ContainsFunc(weights, func(w float64) bool { return w != 0 }) {
+		lengths, err := s.lengthsOf() // from 0
+		return slices.Clone(lengths), err
+	}
 	s.end.shares = s.shares(weights, share)
 	return s.total(s.n, func(s *survey, p *part) {
 		s.look(p)
@@ -720,8 +738,14 @@ func (s *survey) columns(some []int) ([][]float32, error) {
 }
 
 // combine ends in a sum of the rows seen.
-func (s *survey) combine(weights []float64) {
-	s.end.do, s.end.shares = endCombine, s.shares(weights, 0)
+func (s *survey) combine(weights []float64) { s.blend(weights, 0) }
+
+// blend ends in a sum of the rows seen and of extra.
+func (s *survey) blend(weights []float64, share float64) {
+	s.end.do, s.end.shares = endCombine, s.shares(weights, share)
+	if s.verified && s.source == nil {
+		s.block = unitColumns // rows are read once, and need not stay in the cache
+	}
 }
 
 func endCombine(s *survey, p *part) { kernel.WeightedRows(p.dst, p.rows, s.end.shares) }
