@@ -64,9 +64,12 @@ func top(m []float64, n int) (value float64, vector []float64) {
 		}
 		rest := floats.Norm(w, 2)
 		k := len(basis)
-		value, vector = topOfTridiagonal(diagonal, beside)
-		if rest <= 1e-14*size || rest*math.Abs(vector[k-1]) <= 1e-13*value && k >= min(n, 20) {
-			break
+		spent := rest <= 1e-14*size || k == min(n, most) // nothing is left to find
+		if spent || k >= 20 && k%5 == 0 {
+			value, vector = topOfTridiagonal(diagonal, beside)
+			if spent || rest*math.Abs(vector[k-1]) <= 1e-13*value {
+				break
+			}
 		}
 		beside = append(beside, rest)
 		floats.Scale(1/rest, w)
