@@ -281,6 +281,25 @@ func TestTrust(t *testing.T) {
 	require.InDelta(t, 2.0/5, v.Clients[2].Trimmed, 1e-12)
 }
 
+// TestFarLiar: a liar as far out as float32 goes does not hold the filter up.
+func TestFarLiar(t *testing.T) {
+	rows := someRows(13, 12, 50)
+	honest, err := Mean{}.Aggregate(nil, rows[1:], nil)
+	require.NoError(t, err)
+	for _, far := range []float32{1e3, 1e8, 1e18} {
+		for j := range rows[0] {
+			rows[0][j] = far
+		}
+		out, err := CAF{F: 2}.Aggregate(nil, rows, nil)
+		require.NoError(t, err)
+		off := 0.0
+		for j, x := range out {
+			off += float64(x-honest[j]) * float64(x-honest[j]) / float64(len(out))
+		}
+		require.Less(t, off, 0.15, "%v", far) // the variance of honest rows is 1
+	}
+}
+
 // TestBulyan: a liar who hides all its error in one coordinate, near enough for Krum, is
 // held to the honest values there.
 func TestBulyan(t *testing.T) {

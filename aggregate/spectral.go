@@ -271,12 +271,17 @@ func equalWeights(n int, chosen []int) []float64 {
 	return weights
 }
 
+// slowSteps is how many steps of [CAF] go by its definition, in which a row counts
+// for the greatest distance when its weight is gone. One far liar could else make the
+// steps as small, and as many, as it liked; from here on each takes a row's weight.
+const slowSteps = 1000
+
 // CAF, covariance-bound agnostic filter, lowers the weight of rows by how far they lie
 // along the direction of greatest variance, until a weight of 2F is gone, and gives
 // the weighted mean at which that variance was least (Allouah et al. 2025, "Towards
 // trustworthy federated learning with untrusted participants"). Liars far out of the
 // honest spread lose their weight first. Breakdown point F/n; cost n² d, and for each
-// step, of which there are up to about n, n².
+// step, of which there are about n, or 1000 more if a liar is very far out, n².
 type CAF struct {
 	F int // of n rows, 2F < n
 	// PowerStarts are directions: each step's direction is then estimated by one power
@@ -333,14 +338,16 @@ func (r CAF) plan(s *survey, v *Verdict) error {
 			copy(bestAt, along)
 		}
 		most := 0.0
-		for _, x := range along {
-			most = max(most, x*x)
+		for i, x := range along {
+			if step < slowSteps || c[i] > 0 {
+				most = max(most, x*x)
+			}
 		}
 		if most == 0 { // all that are left are one point
 			break
 		}
 		for i, x := range along {
-			c[i] *= 1 - x*x/most
+			c[i] *= max(1-x*x/most, 0)
 		}
 	}
 	for i, x := range bestAt {
