@@ -13,10 +13,10 @@
 //
 // # Which rule
 //
-// For most uses [NNM] before [TrimmedMean], with [ARC] before both where the honest
-// clients' data differ, and clients who send momentum, not gradients: it has the best
-// κ there is, up to a constant, at n² d. [CAF] has it too, and finds liars who hide in
-// every coordinate. [Median] and [TrimmedMean] alone are the fastest, and what few
+// For most uses [NNM] before [TrimmedMean], and clients who send momentum, not
+// gradients: it has the best κ there is, up to a constant, at n² d. [CAF] finds liars
+// who hide in every coordinate. [ARC] before them helps where the honest clients' data
+// differ much, and can harm where they do not: try both (examples/poisoning). [Median] and [TrimmedMean] alone are the fastest, and what few
 // coordinates need. Rules by whom they ask:
 //
 //   - each coordinate apart: [Mean], [Median], [TrimmedMean], [Meamed], [SignMajority],

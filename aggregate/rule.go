@@ -97,7 +97,7 @@ func (c Chain) plan(s *survey, v *Verdict) error {
 
 // Kappa is the robustness coefficient of the last stage, made better by [NNM] (8F/(n-F)
 // (κ+1), Allouah et al. 2023, lemma 1) and worse by [ARC] (κ + 2F/(n-2F), Allouah et
-// al. 2025, theorem 3.2) before it; infinite if one of the stages has none.
+// al. 2025) before it; infinite if one of the stages has none.
 func (c Chain) Kappa(n, f int) float64 {
 	if len(c) == 0 || f < 0 || n <= 2*f {
 		return math.Inf(1)

@@ -514,6 +514,53 @@ func TestRefusals(t *testing.T) {
 	require.Panics(t, func() { Krum{F: 1}.Aggregate(good[1], good, nil) })
 }
 
+// TestNothingHalfWritten: a bad value in the last column is met when most of the result
+// is made, and dst is as it was.
+func TestNothingHalfWritten(t *testing.T) {
+	const n, d = 9, 70_001
+	for name, rule := range everyRule(2) {
+		if name == "guard" {
+			continue
+		}
+		rows := someRows(14, n, d)
+		rows[5][d-1] = float32(math.NaN())
+		dst := slices.Repeat([]float32{7}, d)
+		_, err := rule().Aggregate(dst, rows, nil)
+		require.ErrorContains(t, err, "row 5 holds NaN at column 70000", name)
+		require.Equal(t, slices.Repeat([]float32{7}, d), dst, name)
+	}
+}
+
+// TestHugeLiars: rows near float32's largest value, whose squares overflow, and rows
+// near its least do not turn a robust result into something that is not a number.
+func TestHugeLiars(t *testing.T) {
+	const n, f, d = 9, 2, 300
+	for _, size := range []float32{1e19, 1e30, 3e38, 1e-40} {
+		for name, rule := range everyRule(f) {
+			if name == "mean" || name == "monna" && size > 1 || name == "bucketing" {
+				continue
+			}
+			rows := someRows(15, n, d)
+			for i := range f {
+				for j := range rows[3+i] {
+					rows[3+i][j] = size
+				}
+			}
+			out, err := rule().Aggregate(nil, rows, nil)
+			require.NoError(t, err, name)
+			for _, x := range out {
+				require.False(t, math.IsNaN(float64(x)) || math.IsInf(float64(x), 0), "%s at %v: %v", name, size, x)
+			}
+			if _, ok := map[string]bool{"median": true, "trimmed": true, "meamed": true, "krum": true, "multikrum": true, "mda": true,
+				"geomed": true, "nnm": true, "chain": true, "caf": true, "smea": true, "dnc": true, "bulyan": true}[name]; ok && name != "nnm" {
+				for _, x := range out {
+					require.Less(t, math.Abs(float64(x)), 10.0, "%s at %v", name, size)
+				}
+			}
+		}
+	}
+}
+
 // TestAllocations: coordinate-wise rules allocate nothing once warm.
 func TestAllocations(t *testing.T) {
 	if raceEnabled {

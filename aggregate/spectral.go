@@ -222,7 +222,7 @@ func (r SMEA) plan(s *survey, v *Verdict) error {
 }
 
 // Kappa is the robustness coefficient 4F/(n-F) (1 + F/(n-2F))² (Allouah et al. 2023,
-// the trilemma's proposition 5.1) with this rule's F, infinite unless f <= F and n > 2F.
+// the trilemma) with this rule's F, infinite unless f <= F and n > 2F.
 func (r SMEA) Kappa(n, f int) float64 {
 	if f < 0 || f > r.F || n <= 2*r.F {
 		return math.Inf(1)

@@ -751,13 +751,7 @@ func (s *survey) blend(weights []float64, share float64) {
 func endCombine(s *survey, p *part) { kernel.WeightedRows(p.dst, p.rows, s.end.shares) }
 
 // mean ends in the mean of some of the rows seen.
-func (s *survey) mean(chosen []int) {
-	weights := make([]float64, s.n)
-	for _, k := range chosen {
-		weights[k] = 1 / float64(len(chosen))
-	}
-	s.combine(weights)
-}
+func (s *survey) mean(chosen []int) { s.combine(equalWeights(s.n, chosen)) }
 
 // finish carries the plan out, with rows in memory, and closes the survey.
 func (s *survey) finish(dst []float32, err error) ([]float32, error) {

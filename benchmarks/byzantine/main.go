@@ -167,8 +167,8 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	tests := min(s.tests, test.Len())
-	data := &poisoning.Data{Train: normal(train.Rows()), TrainLabels: ints(train.Labels),
-		Test: normal(test.Rows()[:tests]), TestLabels: ints(test.Labels[:tests])}
+	data := &poisoning.Data{Train: normal(train.Rows()), TrainLabels: train.Labels,
+		Test: normal(test.Rows()[:tests]), TestLabels: test.Labels[:tests]}
 	var cells []*cell
 	for _, gamma := range s.gammas {
 		for _, f := range s.liars {
@@ -265,12 +265,4 @@ func normal(rows [][]float32) [][]float32 {
 		}
 	}
 	return rows
-}
-
-func ints[T ~uint8 | ~int](labels []T) []int {
-	out := make([]int, len(labels))
-	for i, x := range labels {
-		out[i] = int(x)
-	}
-	return out
 }

@@ -220,7 +220,7 @@ func run(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	data := &poisoning.Data{Train: train.Rows(), Test: test.Rows(), TrainLabels: ints(train.Labels), TestLabels: ints(test.Labels)}
+	data := &poisoning.Data{Train: train.Rows(), Test: test.Rows(), TrainLabels: train.Labels, TestLabels: test.Labels}
 	table := make([][]result, len(s.rules))
 	for i, r := range s.rules {
 		table[i] = make([]result, len(s.attacks))
@@ -333,12 +333,4 @@ func (s settings) print(out io.Writer, table [][]result) error {
 		}
 	}
 	return nil
-}
-
-func ints[T ~uint8 | ~int](labels []T) []int {
-	out := make([]int, len(labels))
-	for i, x := range labels {
-		out[i] = int(x)
-	}
-	return out
 }

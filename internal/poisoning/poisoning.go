@@ -15,6 +15,7 @@ import (
 
 	"github.com/sotto-ml/sotto/aggregate"
 	"github.com/sotto-ml/sotto/aggregate/attack"
+	"github.com/sotto-ml/sotto/internal/kernel"
 	"github.com/sotto-ml/sotto/nn"
 )
 
@@ -131,14 +132,14 @@ func Train(data *Data, s Setting, progress func(step int) error) (Result, error)
 				seen = wrong
 			}
 			if err := liar.Forge(lies, seen); err != nil {
-				if !finite(seen) {
+				if !finite(seen...) {
 					return Result{Accuracy: 1.0 / Classes, Diverged: true}, nil
 				}
 				return Result{}, err
 			}
 		}
 		if step, err = rule.Aggregate(step, sent, nil); err != nil {
-			if !finite(rows) {
+			if !finite(rows...) {
 				return Result{Accuracy: 1.0 / Classes, Diverged: true}, nil
 			}
 			return Result{}, fmt.Errorf("step %d: %w", t, err)
@@ -151,7 +152,7 @@ func Train(data *Data, s Setting, progress func(step int) error) (Result, error)
 		for j, g := range step {
 			params[j] = shrink*params[j] - size*g
 		}
-		if !finite([][]float32{params}) {
+		if !finite(params) {
 			return Result{Accuracy: 1.0 / Classes, Diverged: true}, nil
 		}
 		if progress != nil {
@@ -187,15 +188,6 @@ func matrix(n, d int) [][]float32 {
 }
 
 // finite says whether all values are.
-func finite(rows [][]float32) bool {
-	for _, row := range rows {
-		sum := float32(0)
-		for _, x := range row {
-			sum += x * 0
-		}
-		if sum != 0 {
-			return false
-		}
-	}
-	return true
+func finite(rows ...[]float32) bool {
+	return !slices.ContainsFunc(rows, func(row []float32) bool { return !kernel.AllFinite(row) })
 }
