@@ -233,6 +233,9 @@ func TestWeighted(t *testing.T) {
 	require.NoError(t, err)
 	require.InDeltaSlice(t, want, got, 1e-6)
 
+	got, err = WeightedMedian{[]float64{1, 0, 1}}.Aggregate(nil, [][]float32{{0}, {4}, {10}}, nil)
+	require.NoError(t, err)
+	require.Equal(t, []float32{5}, got, "who weighs nothing has no say, at the half either")
 	got, err = WeightedTrimmedMean{[]float64{1, 1, 2}, 0.125}.Aggregate(nil, [][]float32{{0}, {4}, {10}}, nil)
 	require.NoError(t, err)
 	require.InDelta(t, (0.5*0+1*4+1.5*10)/3, got[0], 1e-6, "half of the first value's weight is cut off")
