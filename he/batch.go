@@ -1,0 +1,425 @@
+package he
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/tuneinsight/lattigo/v5/core/rlwe"
+	"github.com/tuneinsight/lattigo/v5/he/hefloat"
+	"github.com/tuneinsight/lattigo/v5/ring"
+)
+
+// batchCircuit is a program in batch mode: one ciphertext holds one feature of all
+// inputs, so a weight multiplies a whole ciphertext as an integer, and nothing rotates.
+//
+// Weights are integers so small that the sum of a row's products with residues fits 63
+// bits: products are added up without any reduction, and each sum is reduced once.
+type batchCircuit struct {
+	params hefloat.Parameters
+	stages []batchStage
+}
+
+type batchStage struct {
+	parts  []batchPart
+	bias   []float64
+	scale  float64 // of z
+	primes int     // that z has
+	square bool
+	before int // primes divided away before the square
+	after  int // and after it
+	relin  bool
+	name   string
+}
+
+type batchPart struct {
+	from    int
+	matrix  *affine
+	weights []int64 // of the matrix's entries
+	bits    float64 // planned log2 of the factor from entries to weights
+}
+
+// Bounds of the search for moduli, in bits.
+const (
+	leastPrime = 28
+	mostPrime  = 36
+	sumBits    = 62 // of a row's sum
+	mostWeight = 17
+	// A batch value's last bits are errors: those of fresh encryptions and of a rescaling
+	// are near sqrt(N) times a deviation of 3.2 to 21.
+	batchNoiseBits = 13
+)
+
+// compileBatch chooses the fewest primes at the least degree that keep every value's
+// scale above the precision and its size below the modulus.
+func (p *Program) compileBatch() error {
+	why := "none tried"
+	for k := range p.stages {
+		if p.stages[k].series != nil {
+			return fmt.Errorf("he: stage %s: batch mode evaluates activations of degree 2, the fit has degree %d; set Options.Degree to 2", p.stages[k].name, len(p.stages[k].series)-1)
+		}
+	}
+	squares := len(p.stages) - 1
+	for logN := 12; logN <= 16; logN++ {
+		if p.options.LogN != 0 && p.options.LogN != logN {
+			continue
+		}
+		least := float64(p.options.Precision + batchNoiseBits)
+		for primes := 1; primes <= 24; primes++ {
+			for size := mostPrime; size >= leastPrime; size-- {
+				var logP []int
+				if squares > 1 {
+					logP = []int{size + 1}
+				}
+				if primes*size+len(logP)*(size+1) > maxLogQP[logN] || size <= logN+1 {
+					continue
+				}
+				for scale := float64(size); scale >= least; scale-- {
+					stages, err := planBatch(p.stages, primes, float64(size), scale, least)
+					if err != nil {
+						why = err.Error()
+						continue
+					}
+					logQ := make([]int, primes)
+					for i := range logQ {
+						logQ[i] = size
+					}
+					params, err := newParameters(logN, logQ, logP, int(scale))
+					if err != nil {
+						why = err.Error()
+						continue
+					}
+					return p.finishBatch(params, stages)
+				}
+			}
+		}
+	}
+	return fmt.Errorf("he: no secure parameters for batch mode: %s", why)
+}
+
+var errBatchRoom = errors.New("the modulus is too small for the depth")
+
+// planBatch follows the scales through the stages. All arguments are in bits.
+func planBatch(stages []canonical, primes int, size, scale, least float64) ([]batchStage, error) {
+	const room = 3 // bits above the scale for values a little beyond 1, and for signs
+	scales, counts := []float64{scale}, []int{primes}
+	var out []batchStage
+	for k := range stages {
+		s := &stages[k]
+		b := batchStage{bias: s.bias, square: s.square, name: s.name}
+		// The finest integer weights whose rows' sums fit.
+		target := math.Inf(1)
+		left := primes
+		sources := expression{parts: s.parts}.sources()
+		rows := make([]float64, len(s.bias))
+		top := math.Inf(-1)
+		for _, i := range sources {
+			m := s.parts[i]
+			left = min(left, counts[i])
+			top = max(top, scales[i])
+			if big := m.biggest(); big > 0 {
+				target = min(target, scales[i]+mostWeight-math.Log2(big))
+			}
+		}
+		if math.IsInf(target, 1) {
+			target = top + mostWeight
+		}
+		worst := 0.
+		for r := range rows {
+			for _, i := range sources {
+				_, vals := s.parts[i].row(r)
+				for _, v := range vals {
+					rows[r] += math.Abs(v)*math.Exp2(target-scales[i]) + .5
+				}
+			}
+			worst = max(worst, rows[r])
+		}
+		if over := math.Log2(worst) + size + .01 - sumBits; over > 0 {
+			target -= over
+		}
+		b.scale, b.primes = target, left
+		if target+room > float64(left)*size {
+			return nil, errBatchRoom
+		}
+		for _, i := range sources {
+			b.parts = append(b.parts, batchPart{from: i, matrix: s.parts[i], bits: target - scales[i]})
+		}
+		next := target
+		if s.square {
+			for next-size >= least && left > 1 {
+				next -= size
+				left--
+				b.before++
+			}
+			next *= 2
+			if next+room > float64(left)*size {
+				return nil, errBatchRoom
+			}
+			for next-size >= least && left > 1 {
+				next -= size
+				left--
+				b.after++
+			}
+			b.relin = k < len(stages)-2
+		}
+		scales, counts = append(scales, next), append(counts, left)
+		out = append(out, b)
+	}
+	// A degree-2 value may be read by the last stage alone.
+	for k := range stages {
+		for _, i := range (expression{parts: stages[k].parts}).sources() {
+			if i > 0 && !out[i-1].relin && k < len(stages)-1 {
+				out[i-1].relin = true
+			}
+		}
+	}
+	// Sources of different degree cannot be told apart by a row's sum alone, which is
+	// why every value that another stage reads too is relinearised.
+	return out, nil
+}
+
+// integers rounds a matrix's entries times 2^bits.
+func integers(m *affine, bits float64) []int64 {
+	out := make([]int64, len(m.val))
+	f := math.Exp2(bits)
+	for i, v := range m.val {
+		out[i] = int64(math.RoundToEven(v * f))
+	}
+	return out
+}
+
+func (p *Program) finishBatch(params Parameters, stages []batchStage) error {
+	s := p.schema
+	s.params = params
+	var err error
+	if s.lattigo, err = params.lattigo(); err != nil {
+		return err
+	}
+	p.batch = &batchCircuit{params: s.lattigo, stages: stages}
+	// The primes are near powers of two, not powers: take the scales as they are.
+	scales := []float64{s.lattigo.DefaultScale().Float64()}
+	s.degree = 1
+	for k := range stages {
+		b := &stages[k]
+		b.scale = scales[b.parts[0].from] * math.Exp2(b.parts[0].bits)
+		for i := range b.parts {
+			q := &b.parts[i]
+			q.weights = integers(q.matrix, math.Log2(b.scale/scales[q.from]))
+		}
+		next := b.scale
+		if b.square {
+			left := b.primes
+			for range b.before {
+				left--
+				next /= float64(params.Q[left])
+			}
+			next *= next
+			if b.relin {
+				s.relinearize = max(s.relinearize, left-1)
+			}
+			for range b.after {
+				left--
+				next /= float64(params.Q[left])
+			}
+			if !b.relin {
+				s.degree = 2
+			}
+		}
+		scales = append(scales, next)
+	}
+	last := stages[len(stages)-1]
+	s.scale, s.level = last.scale, last.primes-1
+	return nil
+}
+
+// relinearizer holds a client's relinearisation key; nil if the program needs none.
+type relinearizer struct {
+	pool sync.Pool // of *rlwe.Evaluator
+}
+
+func newRelinearizer(s *Schema, keys *EvaluationKeys) *relinearizer {
+	if s.relinearize < 0 {
+		return nil
+	}
+	r := &relinearizer{}
+	first := rlwe.NewEvaluator(s.lattigo, keys.set())
+	r.pool.New = func() any { return first.ShallowCopy() }
+	return r
+}
+
+// value is the ciphertexts of one stage's elements, each of the same degree and primes.
+type value []*rlwe.Ciphertext
+
+// run evaluates the circuit on one ciphertext for each input feature.
+func (c *batchCircuit) run(inputs []*rlwe.Ciphertext, relin *relinearizer) ([]*rlwe.Ciphertext, error) {
+	values := []value{inputs}
+	for k := range c.stages {
+		b := &c.stages[k]
+		z := c.affine(b, values)
+		if b.square {
+			if err := c.square(b, z, relin); err != nil {
+				return nil, fmt.Errorf("he: stage %s: %w", b.name, err)
+			}
+		}
+		values = append(values, z)
+	}
+	out := values[len(values)-1]
+	for _, ct := range out {
+		ct.Scale = rlwe.NewScale(c.stages[len(c.stages)-1].scale)
+	}
+	return out, nil
+}
+
+// tile is the number of coefficients that are worked on at a time: the tiles of a
+// thousand features stay in the second-level cache.
+const tile = 128
+
+// affine makes z: every (polynomial of the ciphertexts, prime, tile) by itself.
+func (c *batchCircuit) affine(b *batchStage, values []value) value {
+	rows := len(b.bias)
+	degree := 0
+	for _, p := range b.parts {
+		degree = max(degree, values[p.from][0].Degree())
+	}
+	z := make(value, rows)
+	for r := range z {
+		z[r] = hefloat.NewCiphertext(c.params, degree, b.primes-1)
+	}
+	n := c.params.N()
+	tiles := n / tile
+	parallel((degree+1)*b.primes*tiles, func(from, to int) {
+		var sum [tile]int64
+		for i := from; i < to; i++ {
+			d, prime, start := i/(b.primes*tiles), i/tiles%b.primes, i%tiles*tile
+			q := c.params.Q()[prime]
+			for r := range z {
+				clear(sum[:])
+				for j := range b.parts {
+					p := &b.parts[j]
+					if in := values[p.from]; in[0].Degree() >= d {
+						multiplyAdd(&sum, in, p, r, d, prime, start)
+					}
+				}
+				constant := uint64(0)
+				if d == 0 {
+					constant = residue(math.RoundToEven(b.bias[r]*b.scale), q)
+				}
+				dst := z[r].Value[d].Coeffs[prime][start : start+tile]
+				for j, s := range sum {
+					v := s % int64(q)
+					v += v >> 63 & int64(q)
+					u := uint64(v) + constant
+					if u >= q {
+						u -= q
+					}
+					dst[j] = u
+				}
+			}
+		}
+	})
+	return z
+}
+
+// residue is x modulo q, x an integer of up to 2^100.
+func residue(x float64, q uint64) uint64 {
+	r := math.Mod(x, float64(q)) // exact
+	if r < 0 {
+		r += float64(q)
+	}
+	return uint64(r)
+}
+
+// multiplyAdd adds row r's products to sum, four columns at a time.
+func multiplyAdd(sum *[tile]int64, in value, p *batchPart, r, d, prime, start int) {
+	from, to := p.matrix.start[r], p.matrix.start[r+1]
+	col, w := p.matrix.col[from:to], p.weights[from:to]
+	at := func(c int32) *[tile]uint64 {
+		return (*[tile]uint64)(in[c].Value[d].Coeffs[prime][start:])
+	}
+	for len(w) >= 4 {
+		x0, x1, x2, x3 := at(col[0]), at(col[1]), at(col[2]), at(col[3])
+		w0, w1, w2, w3 := w[0], w[1], w[2], w[3]
+		for i := range sum {
+			sum[i] += w0*int64(x0[i]) + w1*int64(x1[i]) + w2*int64(x2[i]) + w3*int64(x3[i])
+		}
+		col, w = col[4:], w[4:]
+	}
+	for j, c := range col {
+		x, w := at(c), w[j]
+		for i := range sum {
+			sum[i] += w * int64(x[i])
+		}
+	}
+}
+
+// square replaces each ciphertext by its square, divided by primes before and after.
+func (c *batchCircuit) square(b *batchStage, z value, relin *relinearizer) error {
+	var mutex sync.Mutex
+	var failed error
+	parallel(len(z), func(from, to int) {
+		buffer := c.params.RingQ().NewPoly()
+		for i := from; i < to; i++ {
+			c.divide(z[i], b.before, buffer)
+			z[i] = c.squared(z[i])
+			if b.relin {
+				eval := relin.pool.Get().(*rlwe.Evaluator)
+				err := eval.Relinearize(z[i], z[i])
+				relin.pool.Put(eval)
+				if err != nil {
+					mutex.Lock()
+					failed = err
+					mutex.Unlock()
+					return
+				}
+			}
+			c.divide(z[i], b.after, buffer)
+		}
+	})
+	return failed
+}
+
+// divide rescales by the last primes.
+func (c *batchCircuit) divide(ct *rlwe.Ciphertext, primes int, buffer ring.Poly) {
+	if primes == 0 {
+		return
+	}
+	r := c.params.RingQ().AtLevel(ct.Level())
+	for _, p := range ct.Value {
+		r.DivRoundByLastModulusManyNTT(primes, p, buffer, p)
+	}
+	ct.Resize(ct.Degree(), ct.Level()-primes)
+}
+
+// squared is ct² as a polynomial of degree 2 in the secret.
+func (c *batchCircuit) squared(ct *rlwe.Ciphertext) *rlwe.Ciphertext {
+	r := c.params.RingQ().AtLevel(ct.Level())
+	out := hefloat.NewCiphertext(c.params, 2, ct.Level())
+	*out.MetaData = *ct.MetaData
+	m0, m1 := r.NewPoly(), r.NewPoly()
+	r.MForm(ct.Value[0], m0)
+	r.MForm(ct.Value[1], m1)
+	r.MulCoeffsMontgomery(m0, ct.Value[0], out.Value[0])
+	r.MulCoeffsMontgomery(m0, ct.Value[1], out.Value[1])
+	r.Add(out.Value[1], out.Value[1], out.Value[1])
+	r.MulCoeffsMontgomery(m1, ct.Value[1], out.Value[2])
+	return out
+}
+
+// describe fills in what the circuit does at stage k.
+func (c *batchCircuit) describe(l *LayerReport, k int) {
+	b := &c.stages[k]
+	l.Packing = "a ciphertext a feature"
+	l.Level = b.primes - 1
+	for _, p := range b.parts {
+		l.PlainProducts += len(p.weights)
+	}
+	if b.square {
+		l.Products = len(b.bias)
+	}
+	// Integer products of about 0.3 ns, on polynomials of two halves.
+	l.PredictedMS = float64(l.PlainProducts) * 2 * float64(b.primes*c.params.N()) * 0.3e-6
+	if b.relin {
+		l.PredictedMS += float64(l.Products) * costAt(c.params.LogN()).rotation(b.primes-b.before-1)
+	}
+}

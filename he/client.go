@@ -1,0 +1,361 @@
+package he
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"math"
+	"sync"
+
+	"github.com/tuneinsight/lattigo/v5/core/rlwe"
+	"github.com/tuneinsight/lattigo/v5/he/hefloat"
+	"github.com/tuneinsight/lattigo/v5/ring"
+)
+
+// Client holds a secret key: it encrypts inputs and decrypts answers. It is safe for
+// concurrent use.
+type Client struct {
+	schema *Schema
+	secret *rlwe.SecretKey
+	pool   sync.Pool // of *clientWorker: lattigo's objects serve one goroutine
+}
+
+type clientWorker struct {
+	encoder   *hefloat.Encoder
+	encryptor *rlwe.Encryptor
+	decryptor *rlwe.Decryptor
+}
+
+// NewClient makes a client with a fresh secret key from the operating system's
+// randomness.
+func NewClient(s *Schema) *Client {
+	return newClient(s, rlwe.NewKeyGenerator(s.lattigo).GenSecretKeyNew())
+}
+
+func newClient(s *Schema, secret *rlwe.SecretKey) *Client {
+	c := &Client{schema: s, secret: secret}
+	c.pool.New = func() any {
+		return &clientWorker{
+			encoder:   hefloat.NewEncoder(s.lattigo),
+			encryptor: rlwe.NewEncryptor(s.lattigo, secret),
+			decryptor: rlwe.NewDecryptor(s.lattigo, secret),
+		}
+	}
+	return c
+}
+
+// Schema is what the client was made for.
+func (c *Client) Schema() *Schema { return c.schema }
+
+// Keys makes the evaluation keys that the server needs. They are made anew with each
+// call; a server needs them once.
+func (c *Client) Keys() *EvaluationKeys { return newEvaluationKeys(c.schema, c.secret) }
+
+// Query is encrypted inputs.
+type Query struct {
+	schema *Schema
+	count  int // of inputs
+	seed   [seedSize]byte
+	cts    []*rlwe.Ciphertext
+}
+
+// Count is the number of inputs.
+func (q *Query) Count() int { return q.count }
+
+// Encrypt encrypts inputs, at most [Schema.Capacity]. It returns an error if one has
+// another length than the schema's, or holds a value beyond its bound or a NaN.
+func (c *Client) Encrypt(inputs [][]float32) (*Query, error) {
+	s := c.schema
+	if len(inputs) < 1 || len(inputs) > s.Capacity() {
+		return nil, fmt.Errorf("he: %d inputs in a query, allowed are 1 to %d", len(inputs), s.Capacity())
+	}
+	for i, x := range inputs {
+		if len(x) != s.inputs {
+			return nil, fmt.Errorf("he: input %d has %d values, must have %d", i, len(x), s.inputs)
+		}
+		for j, v := range x {
+			if !(math.Abs(float64(v)) <= s.inputBound) {
+				return nil, fmt.Errorf("he: input %d holds %g at %d, allowed are -%g to %g", i, v, j, s.inputBound, s.inputBound)
+			}
+		}
+	}
+	q := &Query{schema: s, count: len(inputs), cts: make([]*rlwe.Ciphertext, s.ciphertexts())}
+	rand.Read(q.seed[:])
+	parallel(len(q.cts), func(from, to int) {
+		w := c.pool.Get().(*clientWorker)
+		defer c.pool.Put(w)
+		values := make([]float64, s.params.Slots())
+		for i := from; i < to; i++ {
+			s.slots(values, inputs, i)
+			q.cts[i] = w.encrypt(s, values, &q.seed, uint64(i))
+		}
+	})
+	return q, nil
+}
+
+// slots lays out ciphertext i of a query.
+func (s *Schema) slots(values []float64, inputs [][]float32, i int) {
+	clear(values)
+	if s.mode == Batch {
+		for j, x := range inputs {
+			values[j] = float64(x[i]) / s.inputBound
+		}
+		return
+	}
+	tap := s.taps[i]
+	for p := range values {
+		if x := tap[p&(len(tap)-1)]; x >= 0 {
+			values[p] = float64(inputs[0][x]) / s.inputBound
+		}
+	}
+}
+
+func (w *clientWorker) encrypt(s *Schema, values []float64, seed *[seedSize]byte, id uint64) *rlwe.Ciphertext {
+	pt := hefloat.NewPlaintext(s.lattigo, s.lattigo.MaxLevel())
+	if err := w.encoder.Encode(values, pt); err != nil {
+		panic("he: encode: " + err.Error()) // shapes are the schema's
+	}
+	ct := hefloat.NewCiphertext(s.lattigo, 1, pt.Level())
+	if err := w.encryptor.WithPRNG(expand(seed, id)).Encrypt(pt, ct); err != nil {
+		panic("he: encrypt: " + err.Error())
+	}
+	return ct
+}
+
+// WriteTo writes the query: the number of inputs, the seed, and of each ciphertext the
+// half that is not random.
+func (q *Query) WriteTo(w io.Writer) (int64, error) {
+	c := newCounter(w)
+	c.write(header(kindQuery, q.schema.digest))
+	c.write([]byte{byte(q.count), byte(q.count >> 8), byte(q.count >> 16), byte(q.count >> 24)})
+	c.write(q.seed[:])
+	for _, ct := range q.cts {
+		c.poly(ct.Value[0], q.schema.params.Q)
+	}
+	return c.finish()
+}
+
+// QueryBytes is the length of a query's message.
+func (s *Schema) QueryBytes() int64 {
+	size := 0
+	for _, p := range s.params.Q {
+		size += packedSize(1<<s.params.LogN, p)
+	}
+	return int64(headerSize + 4 + seedSize + s.ciphertexts()*size)
+}
+
+// ReadQuery reads what [Query.WriteTo] writes, to the end of r. It refuses queries for
+// another program with [ErrOtherProgram], and anything malformed.
+func (s *Schema) ReadQuery(r io.Reader) (*Query, error) {
+	if _, err := readHeader(r, kindQuery, s.digest); err != nil {
+		return nil, err
+	}
+	in := &polyReader{r: r}
+	fail := func(err error) (*Query, error) {
+		return nil, fmt.Errorf("he: %s: byte %d: %w", kindQuery, headerSize+in.n, err)
+	}
+	q := &Query{schema: s}
+	var count [4]byte
+	if err := in.read(count[:]); err != nil {
+		return fail(err)
+	}
+	q.count = int(count[0]) | int(count[1])<<8 | int(count[2])<<16 | int(count[3])<<24
+	if q.count < 1 || q.count > s.Capacity() {
+		return fail(fmt.Errorf("%d inputs, allowed are 1 to %d", q.count, s.Capacity()))
+	}
+	if err := in.read(q.seed[:]); err != nil {
+		return fail(err)
+	}
+	for range s.ciphertexts() {
+		ct := hefloat.NewCiphertext(s.lattigo, 1, s.lattigo.MaxLevel())
+		if err := in.poly(ct.Value[0], s.params.Q); err != nil {
+			return fail(err)
+		}
+		q.cts = append(q.cts, ct)
+	}
+	if err := in.end(); err != nil {
+		return fail(err)
+	}
+	parallel(len(q.cts), func(from, to int) {
+		for i := from; i < to; i++ {
+			ring.NewUniformSampler(expand(&q.seed, uint64(i)), s.lattigo.RingQ()).Read(q.cts[i].Value[1])
+		}
+	})
+	return q, nil
+}
+
+// Answer is encrypted outputs.
+type Answer struct {
+	schema *Schema
+	count  int
+	cts    []*rlwe.Ciphertext
+}
+
+// newAnswer allocates nothing but the ciphertexts' list.
+func (s *Schema) newAnswerCiphertext() *rlwe.Ciphertext {
+	ct := hefloat.NewCiphertext(s.lattigo, s.degree, s.level)
+	ct.Scale = rlwe.NewScale(s.scale)
+	return ct
+}
+
+// WriteTo writes the answer.
+func (a *Answer) WriteTo(w io.Writer) (int64, error) {
+	c := newCounter(w)
+	c.write(header(kindAnswer, a.schema.digest))
+	c.write([]byte{byte(a.count), byte(a.count >> 8), byte(a.count >> 16), byte(a.count >> 24)})
+	for _, ct := range a.cts {
+		for _, p := range ct.Value {
+			c.poly(p, a.schema.params.Q[:a.schema.level+1])
+		}
+	}
+	return c.finish()
+}
+
+// AnswerBytes is the length of an answer's message.
+func (s *Schema) AnswerBytes() int64 {
+	size := 0
+	for _, p := range s.params.Q[:s.level+1] {
+		size += packedSize(1<<s.params.LogN, p)
+	}
+	return int64(headerSize + 4 + s.answers()*(s.degree+1)*size)
+}
+
+// ReadAnswer reads what [Answer.WriteTo] writes, to the end of r.
+func (s *Schema) ReadAnswer(r io.Reader) (*Answer, error) {
+	if _, err := readHeader(r, kindAnswer, s.digest); err != nil {
+		return nil, err
+	}
+	in := &polyReader{r: r}
+	fail := func(err error) (*Answer, error) {
+		return nil, fmt.Errorf("he: %s: byte %d: %w", kindAnswer, headerSize+in.n, err)
+	}
+	a := &Answer{schema: s}
+	var count [4]byte
+	if err := in.read(count[:]); err != nil {
+		return fail(err)
+	}
+	a.count = int(count[0]) | int(count[1])<<8 | int(count[2])<<16 | int(count[3])<<24
+	if a.count < 1 || a.count > s.Capacity() {
+		return fail(fmt.Errorf("%d inputs, allowed are 1 to %d", a.count, s.Capacity()))
+	}
+	for range s.answers() {
+		ct := s.newAnswerCiphertext()
+		for _, p := range ct.Value {
+			if err := in.poly(p, s.params.Q[:s.level+1]); err != nil {
+				return fail(err)
+			}
+		}
+		a.cts = append(a.cts, ct)
+	}
+	if err := in.end(); err != nil {
+		return fail(err)
+	}
+	return a, nil
+}
+
+// Decrypt gives the outputs, one row for each input of the query.
+//
+// They are for the key's owner alone. The errors in their last bits depend on the
+// secret key: whoever sees enough of them beside the ciphertexts can find the key (Li
+// and Micciancio 2021, "On the security of homomorphic encryption on approximate
+// numbers"). What is published goes through [Client.DecryptPublic].
+func (c *Client) Decrypt(a *Answer) ([][]float64, error) {
+	s := c.schema
+	if a.schema.digest != s.digest {
+		return nil, fmt.Errorf("%w: answer for program %.16s…, the client's is %.16s…", ErrOtherProgram, a.schema.digest, s.digest)
+	}
+	out := make([][]float64, a.count)
+	for i := range out {
+		out[i] = make([]float64, s.outputs)
+	}
+	var failed error
+	var mutex sync.Mutex
+	parallel(len(a.cts), func(from, to int) {
+		w := c.pool.Get().(*clientWorker)
+		defer c.pool.Put(w)
+		for i := from; i < to; i++ {
+			pt := w.decryptor.DecryptNew(a.cts[i])
+			width := s.params.Slots()
+			if s.mode == Latency {
+				width = s.width
+				for pt.LogDimensions.Cols = 0; 1<<pt.LogDimensions.Cols < width; pt.LogDimensions.Cols++ {
+				}
+			}
+			values := make([]float64, width)
+			if err := w.encoder.Decode(pt, values); err != nil {
+				mutex.Lock()
+				failed = fmt.Errorf("he: decode: %w", err)
+				mutex.Unlock()
+				return
+			}
+			if s.mode == Latency {
+				for j := range out[0] {
+					out[0][j] = values[j] * s.outputGain
+				}
+			} else {
+				for j := range out {
+					out[j][i] = values[j] * s.outputGain
+				}
+			}
+		}
+	})
+	return out, failed
+}
+
+// secretSize is the bytes of a ternary secret: two bits a coefficient.
+func (s *Schema) secretSize() int { return 1 << s.params.LogN / 4 }
+
+// WriteTo writes the client's secret key. Whoever reads it can decrypt everything.
+func (c *Client) WriteTo(w io.Writer) (int64, error) {
+	out := newCounter(w)
+	out.write(header(kindSecret, c.schema.digest))
+	r := c.schema.lattigo.RingQ().AtLevel(0)
+	p := r.NewPoly()
+	r.IMForm(c.secret.Value.Q, p)
+	r.INTT(p, p)
+	q := c.schema.params.Q[0]
+	packed := make([]byte, c.schema.secretSize())
+	for i, v := range p.Coeffs[0] {
+		code := byte(v) // 0 or 1
+		if v == q-1 {
+			code = 2
+		}
+		packed[i/4] |= code << (2 * (i % 4))
+	}
+	out.write(packed)
+	return out.finish()
+}
+
+// ReadClient reads what [Client.WriteTo] writes, to the end of r.
+func (s *Schema) ReadClient(r io.Reader) (*Client, error) {
+	if _, err := readHeader(r, kindSecret, s.digest); err != nil {
+		return nil, err
+	}
+	in := &polyReader{r: r}
+	packed := make([]byte, s.secretSize())
+	err := in.read(packed)
+	if err == nil {
+		err = in.end()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("he: %s: byte %d: %w", kindSecret, headerSize+in.n, err)
+	}
+	secret := rlwe.NewSecretKey(s.lattigo)
+	for i := range 1 << s.params.LogN {
+		code := packed[i/4] >> (2 * (i % 4)) & 3
+		if code == 3 {
+			return nil, fmt.Errorf("he: %s: coefficient %d is none of -1, 0 and 1", kindSecret, i)
+		}
+		set := func(rows [][]uint64, primes []uint64) {
+			for j, q := range primes {
+				rows[j][i] = [...]uint64{0, 1, q - 1}[code]
+			}
+		}
+		set(secret.Value.Q.Coeffs, s.params.Q)
+		set(secret.Value.P.Coeffs, s.params.P)
+	}
+	ringQP := s.lattigo.RingQP()
+	ringQP.NTT(secret.Value, secret.Value)
+	ringQP.MForm(secret.Value, secret.Value)
+	return newClient(s, secret), nil
+}

@@ -1,0 +1,358 @@
+package he
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/sotto-ml/sotto/nn"
+)
+
+// Options say how to compile. The zero value asks for the latency mode and lets the
+// compiler choose the rest.
+type Options struct {
+	// Mode is Latency, the default, or Batch.
+	Mode Mode `json:"mode"`
+	// Precision is the number of bits that outputs must be right to, relative to the
+	// largest output over the calibration inputs. 0: 8. Compile measures it by running
+	// the program, and refuses if it is missed.
+	Precision int `json:"precision"`
+	// Degree of the polynomials that stand for activations that are none. 0: the least
+	// of 2, 3, 5, 7, 15 and 31 with which the calibration inputs keep their labels
+	// (largest outputs), or the one with which most do.
+	Degree int `json:"degree"`
+	// Margin widens the calibrated range of each activation's input on both sides, by
+	// this part of its width. 0: 0.1.
+	Margin float64 `json:"margin"`
+	// FreezeNorms divides by the calibration inputs' mean deviation in GroupNorm and
+	// LayerNorm, instead of each input's own. It changes the function that is computed;
+	// the report says by how much.
+	FreezeNorms bool `json:"freeze_norms"`
+	// LogN forces the ring degree. 0: the least that is secure.
+	LogN int `json:"log_n"`
+}
+
+// Program is a model compiled for encrypted inputs: it belongs to the server. It is
+// immutable and safe for concurrent use.
+type Program struct {
+	schema  *Schema
+	model   *nn.Model
+	options Options
+	salt    [32]byte
+	frozen  [][]float32 // the calibration inputs, kept for [Program.WriteTo]
+	graph   *graph
+	stages  []canonical
+	plan    *latencyPlan
+	circuit *circuit
+	batch   *batchCircuit
+	report  Report
+}
+
+var degrees = []int{2, 3, 5, 7, 15, 31}
+
+func (o Options) check() error {
+	switch {
+	case o.Mode != Latency && o.Mode != Batch:
+		return fmt.Errorf("he: Options.Mode is %q, allowed are %q and %q", o.Mode, Latency, Batch)
+	case o.Precision < 1 || o.Precision > 24:
+		return fmt.Errorf("he: Options.Precision is %d, allowed are 1 to 24", o.Precision)
+	case o.Degree != 0 && (o.Degree < 2 || o.Degree > 31):
+		return fmt.Errorf("he: Options.Degree is %d, allowed are 2 to 31, or 0", o.Degree)
+	case !(o.Margin >= 0 && o.Margin <= 10):
+		return fmt.Errorf("he: Options.Margin is %g, allowed are 0 to 10", o.Margin)
+	case o.LogN != 0 && (o.LogN < 12 || o.LogN > 16):
+		return fmt.Errorf("he: Options.LogN is %d, allowed are 12 to 16, or 0", o.LogN)
+	}
+	return nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Mode == "" {
+		o.Mode = Latency
+	}
+	if o.Precision == 0 {
+		o.Precision = 8
+	}
+	if o.Margin == 0 {
+		o.Margin = 0.1
+	}
+	return o
+}
+
+// Compile makes a program of a model. Calibration inputs, rows as of [nn.Predict], show
+// the ranges that values take: a few hundred that are like those to come. Their ranges
+// enter the program, so calibrate with public inputs or account for them.
+//
+// It returns an error that names the layer and the reason if a layer has no encrypted
+// form, or that says which depth no secure parameters hold.
+func Compile(model *nn.Model, calibration [][]float32, options Options) (*Program, error) {
+	var salt [32]byte
+	rand.Read(salt[:])
+	return compile(model, calibration, options, salt)
+}
+
+func compile(model *nn.Model, calibration [][]float32, options Options, salt [32]byte) (*Program, error) {
+	o := options.withDefaults()
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if len(calibration) == 0 {
+		return nil, errors.New("he: no calibration inputs, at least 1 is needed")
+	}
+	inputs := make([][]float64, len(calibration))
+	biggest := 0.
+	for i, x := range calibration {
+		if len(x) != model.Input().Size() {
+			return nil, fmt.Errorf("he: calibration input %d has %d values, must have %d", i, len(x), model.Input().Size())
+		}
+		inputs[i] = make([]float64, len(x))
+		for j, v := range x {
+			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+				return nil, fmt.Errorf("he: calibration input %d holds %g at %d, must be finite", i, v, j)
+			}
+			inputs[i][j] = float64(v)
+			biggest = max(biggest, math.Abs(float64(v)))
+		}
+	}
+	if biggest == 0 {
+		return nil, errors.New("he: all calibration inputs are zero")
+	}
+	for i, v := range model.Params() {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return nil, fmt.Errorf("he: parameter %d of the model is %g, must be finite", i, v)
+		}
+	}
+	g, err := newGraph(model, inputs, o.FreezeNorms)
+	if err != nil {
+		return nil, err
+	}
+	agreement, err := g.calibrate(inputs, o)
+	if err != nil {
+		return nil, err
+	}
+	outputGain := max(math.Abs(g.stages[len(g.stages)-1].lo), math.Abs(g.stages[len(g.stages)-1].hi))
+	if outputGain == 0 {
+		outputGain = 1
+	}
+	p := &Program{model: model, options: o, salt: salt, frozen: calibration, graph: g}
+	inputBound := biggest * (1 + o.Margin)
+	p.stages = canonize(g, inputBound, outputGain)
+	p.schema = &Schema{
+		mode: o.Mode, inputs: model.Input().Size(), outputs: model.Output().Size(),
+		inputBound: inputBound, outputGain: outputGain, relinearize: -1, degree: 1, errorBound: 1,
+	}
+	if p.schema.commitment, err = commitment(model, salt); err != nil {
+		return nil, err
+	}
+	if o.Mode == Latency {
+		err = p.compileLatency()
+	} else {
+		err = p.compileBatch()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := p.schema.finish(); err != nil {
+		return nil, err
+	}
+	return p, p.measure(inputs, agreement)
+}
+
+// commitment binds the schema to the weights without telling them.
+func commitment(model *nn.Model, salt [32]byte) (d [32]byte, err error) {
+	h := sha256.New()
+	h.Write(salt[:])
+	if err := model.WriteSafetensors(h, nil); err != nil {
+		return d, err
+	}
+	h.Sum(d[:0])
+	return d, nil
+}
+
+// most values that a fit is weighed with.
+const fitSamples = 1 << 14
+
+// calibrate finds the ranges and the fits. It returns the part of the inputs whose
+// largest output is the model's with the fits in place.
+func (g *graph) calibrate(inputs [][]float64, o Options) (float64, error) {
+	samples := make([][]float64, len(g.stages))
+	labels := make([]int, len(inputs))
+	for i := range g.stages {
+		g.stages[i].lo, g.stages[i].hi = math.Inf(1), math.Inf(-1)
+	}
+	// An evenly spread choice of all values, the same on every machine.
+	every := make([]int, len(g.stages))
+	for k := range g.stages {
+		every[k] = (len(g.stages[k].z.bias)*len(inputs) + fitSamples - 1) / fitSamples
+	}
+	seen := make([]int, len(g.stages))
+	look := func(k int, z []float64) {
+		s := &g.stages[k]
+		for _, v := range z {
+			s.lo, s.hi = min(s.lo, v), max(s.hi, v)
+			if seen[k]%every[k] == 0 {
+				samples[k] = append(samples[k], v)
+			}
+			seen[k]++
+		}
+	}
+	for i, x := range inputs {
+		values := g.run(x, look)
+		labels[i] = argmax(values[len(values)-1])
+	}
+	try := degrees
+	switch {
+	case o.Degree != 0:
+		try = []int{o.Degree}
+	case o.Mode == Batch:
+		try = []int{2}
+	}
+	needed := false
+	for i := range g.stages {
+		if _, ok := g.stages[i].act.(smooth); ok {
+			needed = true
+		}
+	}
+	if !needed {
+		try = try[:1]
+	}
+	best, bestFits := -1., []fit(nil)
+	for _, degree := range try {
+		var fits []fit
+		for k := range g.stages {
+			s := &g.stages[k]
+			if s.act == nil {
+				continue
+			}
+			margin := max((s.hi-s.lo)*o.Margin, 1e-6)
+			f, err := fitPolynomial(s.act, degree, s.lo-margin, s.hi+margin, samples[k])
+			if err != nil {
+				return 0, fmt.Errorf("he: stage %s: %w", s.name, err)
+			}
+			s.fit = f
+			fits = append(fits, f)
+		}
+		same := 0
+		if needed {
+			for i, x := range inputs {
+				values := g.evaluate(x, true, nil)
+				if argmax(values[len(values)-1]) == labels[i] {
+					same++
+				}
+			}
+		} else {
+			same = len(inputs)
+		}
+		if a := float64(same) / float64(len(inputs)); a > best {
+			best, bestFits = a, fits
+		}
+		if same == len(inputs) {
+			break
+		}
+	}
+	k := 0
+	for i := range g.stages {
+		if g.stages[i].act != nil {
+			g.stages[i].fit = bestFits[k]
+			k++
+		}
+	}
+	return best, g.refuseFlat()
+}
+
+// refuseFlat refuses fits whose leading factor vanishes, which no plan could scale.
+func (g *graph) refuseFlat() error {
+	for i := range g.stages {
+		s := &g.stages[i]
+		if s.act == nil {
+			continue
+		}
+		if lead := math.Abs(s.fit.c[s.fit.degree()]); s.fit.degree() == 2 && lead < 1e-9 {
+			return fmt.Errorf("he: stage %s: the fit over [%g, %g] is a straight line; calibrate with inputs that reach more of it, or set Options.Degree to 3", s.name, s.fit.mid-s.fit.half, s.fit.mid+s.fit.half)
+		}
+	}
+	return nil
+}
+
+func argmax(v []float64) int {
+	best := 0
+	for i := range v {
+		if v[i] > v[best] {
+			best = i
+		}
+	}
+	return best
+}
+
+// Bits of the modulus beyond the scale: for the lowest prime, which must hold the
+// outputs and partial sums on their way to them, and for the auxiliary prime.
+const (
+	headroom = 8
+	maxScale = 40
+	// noiseBits is what the last bits of a scaled value lose to errors.
+	noiseBits = 17
+)
+
+// compileLatency chooses the least degree with room for the depth, the slots and the
+// precision.
+func (p *Program) compileLatency() error {
+	z := levels(p.stages)
+	top := z[0] + 1
+	why := ""
+	for logN := 12; logN <= 16; logN++ {
+		if p.options.LogN != 0 && p.options.LogN != logN {
+			continue
+		}
+		plan, err := planLatency(p.stages, logN)
+		if err != nil {
+			why = err.Error()
+			continue
+		}
+		rotations, relin := plan.rotations(), relinearizeLevel(p.stages, z)
+		var logP []int
+		spare := maxLogQP[logN] - headroom
+		primes := top + 1
+		if len(rotations) > 0 || relin >= 0 {
+			logP = []int{0}
+			spare -= headroom
+			primes++
+		}
+		scale := min(spare/primes, maxScale)
+		if scale < p.options.Precision+noiseBits {
+			why = fmt.Sprintf("depth %d leaves %d bits for each value, %d are needed for a precision of %d bits", top, scale, p.options.Precision+noiseBits, p.options.Precision)
+			continue
+		}
+		for ; scale >= p.options.Precision+noiseBits; scale-- {
+			logQ := []int{scale + headroom}
+			for range top {
+				logQ = append(logQ, scale)
+			}
+			if logP != nil {
+				logP[0] = scale + headroom
+			}
+			params, err := newParameters(logN, logQ, logP, scale)
+			if err != nil {
+				why = err.Error()
+				continue
+			}
+			s := p.schema
+			s.params = params
+			if s.lattigo, err = params.lattigo(); err != nil {
+				return err
+			}
+			s.rotations, s.relinearize, s.width = rotations, relin, plan.width
+			for _, o := range plan.ops[0] {
+				s.taps = o.taps.index
+			}
+			s.scale = s.lattigo.DefaultScale().Float64()
+			s.outputGain *= plan.multiple
+			p.plan = plan
+			p.circuit, err = newCircuit(s.lattigo, p.stages, plan)
+			return err
+		}
+	}
+	return fmt.Errorf("he: no secure parameters: %s", why)
+}
+

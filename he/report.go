@@ -1,0 +1,221 @@
+package he
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"text/tabwriter"
+)
+
+// Report explains a program.
+type Report struct {
+	Mode           Mode          `json:"mode"`
+	LogN           int           `json:"log_n"`
+	LogQP          float64       `json:"log_qp"`
+	LogScale       int           `json:"log_scale"`
+	SecurityBits   int           `json:"security_bits"`
+	SecurityLimit  int           `json:"security_limit"` // the largest log2(QP) at this degree
+	SecuritySource string        `json:"security_source"`
+	Levels         int           `json:"levels"`
+	Layers         []LayerReport `json:"layers"`
+	Rotations      []Rotation    `json:"rotations"`
+	Relinearize    bool          `json:"relinearize"`
+	KeyBytes       int64         `json:"key_bytes"`
+	QueryBytes     int64         `json:"query_bytes"`
+	AnswerBytes    int64         `json:"answer_bytes"`
+	PredictedMS    float64       `json:"predicted_ms"`
+	// InputBound and Margin: inputs beyond the bound are refused; each activation's
+	// input has been seen in its calibrated range and is safe in the one with margin.
+	InputBound float64 `json:"input_bound"`
+	Margin     float64 `json:"margin"`
+	// FitAgreement is the part of the calibration inputs whose largest output stays the
+	// same with fitted activations, in the clear.
+	FitAgreement float64 `json:"fit_agreement"`
+	// PrecisionBits is -log2 of the largest error of an output of the calibration inputs
+	// that were encrypted, relative to the largest output.
+	PrecisionBits float64 `json:"precision_bits"`
+	Probes        int     `json:"probes"`
+}
+
+// LayerReport is one stage: layers folded into one affine map, and an activation.
+type LayerReport struct {
+	Layers          string  `json:"layers"`
+	Inputs          int     `json:"inputs"`
+	Outputs         int     `json:"outputs"`
+	Packing         string  `json:"packing"`
+	Level           int     `json:"level"` // of the affine map's products
+	Rotations       int     `json:"rotations"`
+	PlainProducts   int     `json:"plain_products"`
+	Products        int     `json:"products"` // of ciphertexts
+	ActivationRange string  `json:"activation_range,omitempty"`
+	Degree          int     `json:"degree,omitempty"`
+	FitError        float64 `json:"fit_error"` // largest over the range
+	FitTypical      float64 `json:"fit_typical"`
+	PredictedMS     float64 `json:"predicted_ms"`
+}
+
+// Report explains the program: packing, levels, rotations, fits, keys and security.
+func (p *Program) Report() Report { return p.report }
+
+// Schema is what clients need: its JSON is public.
+func (p *Program) Schema() *Schema { return p.schema }
+
+// WriteText writes the report as a table.
+func (r Report) WriteText(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "mode %s, log_n %d, %d levels, scale 2^%d, log2(QP) %.1f of at most %d\n", r.Mode, r.LogN, r.Levels, r.LogScale, r.LogQP, r.SecurityLimit)
+	fmt.Fprintf(&b, "%d bits of security: %s\n\n", r.SecurityBits, r.SecuritySource)
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "layers\tin\tout\tpacking\tlevel\trotations\tct x pt\tct x ct\trange\tdegree\tfit error\tms")
+	for _, l := range r.Layers {
+		rng, degree, fit := l.ActivationRange, "", ""
+		if l.Degree > 0 {
+			degree, fit = fmt.Sprint(l.Degree), "exact"
+			if l.FitError > 0 {
+				fit = fmt.Sprintf("%.2g (rms %.2g)", l.FitError, l.FitTypical)
+			}
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%.2f\n", l.Layers, l.Inputs, l.Outputs, l.Packing, l.Level, l.Rotations, l.PlainProducts, l.Products, rng, degree, fit, l.PredictedMS)
+	}
+	t.Flush()
+	fmt.Fprintf(&b, "\nkeys: %d rotations", len(r.Rotations))
+	if len(r.Rotations) > 0 {
+		b.WriteString(" (")
+		for i, k := range r.Rotations {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, "%d at level %d", k.Step, k.Level)
+		}
+		b.WriteString(")")
+	}
+	if r.Relinearize {
+		b.WriteString(" and relinearisation")
+	}
+	fmt.Fprintf(&b, ", %.2f MB seeded; query %.2f MB, answer %.2f MB\n", float64(r.KeyBytes)/1e6, float64(r.QueryBytes)/1e6, float64(r.AnswerBytes)/1e6)
+	fmt.Fprintf(&b, "inputs within ±%.4g, ranges with a margin of %.0f%%; labels kept by the fits: %.2f%% of the calibration inputs\n", r.InputBound, 100*r.Margin, 100*r.FitAgreement)
+	fmt.Fprintf(&b, "precision over %d encrypted calibration inputs: %.1f bits; predicted %.1f ms\n", r.Probes, r.PrecisionBits, r.PredictedMS)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// probes is the number of calibration inputs that compilation encrypts.
+const probes = 4
+
+// measure runs the program on calibration inputs, fills in the report and refuses a
+// program that misses the precision asked.
+func (p *Program) measure(inputs [][]float64, agreement float64) error {
+	n := min(probes, len(inputs))
+	if p.schema.mode == Batch {
+		n = min(len(inputs), p.schema.params.Slots())
+	}
+	rows := make([][]float32, n)
+	for i := range rows {
+		rows[i] = p.frozen[i]
+	}
+	client := NewClient(p.schema)
+	server, err := NewServer(p, client.Keys())
+	if err != nil {
+		return err
+	}
+	worst := 0.
+	check := func(rows [][]float32, from int) error {
+		q, err := client.Encrypt(rows)
+		if err != nil {
+			return err
+		}
+		a, err := server.Evaluate(q)
+		if err != nil {
+			return err
+		}
+		got, err := client.Decrypt(a)
+		if err != nil {
+			return err
+		}
+		for i := range got {
+			values := p.graph.evaluate(inputs[from+i], true, nil)
+			for j, want := range values[len(values)-1] {
+				worst = max(worst, math.Abs(got[i][j]-want))
+			}
+		}
+		return nil
+	}
+	if p.schema.mode == Batch {
+		err = check(rows, 0)
+	} else {
+		for i := range rows {
+			if err = check(rows[i:i+1], i); err != nil {
+				break
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	last := p.graph.stages[len(p.graph.stages)-1]
+	biggest := max(math.Abs(last.lo), math.Abs(last.hi), 1e-30)
+	p.fillReport(agreement)
+	p.report.Probes = n
+	p.report.PrecisionBits = -math.Log2(max(worst/biggest, 1e-16))
+	if p.report.PrecisionBits < float64(p.options.Precision) {
+		return fmt.Errorf("he: the program is right to %.1f bits on its calibration inputs, %d were asked; raise Options.LogN or calibrate with inputs that show the full range", p.report.PrecisionBits, p.options.Precision)
+	}
+	p.schema.errorBound = 16 * max(worst, biggest*1e-12)
+	return p.schema.finish()
+}
+
+func (p *Program) fillReport(agreement float64) {
+	s := p.schema
+	p.report = Report{
+		Mode: s.mode, LogN: s.params.LogN, LogQP: s.params.LogQP(), LogScale: s.params.LogScale,
+		SecurityBits: SecurityBits, SecurityLimit: maxLogQP[s.params.LogN], SecuritySource: SecuritySource,
+		Levels: len(s.params.Q) - 1, Rotations: s.Rotations(), Relinearize: s.relinearize >= 0,
+		KeyBytes: s.KeyBytes(), QueryBytes: s.QueryBytes(), AnswerBytes: s.AnswerBytes(),
+		InputBound: s.inputBound, Margin: p.options.Margin, FitAgreement: agreement,
+	}
+	for k := range p.stages {
+		c := &p.stages[k]
+		l := LayerReport{Layers: c.name, Outputs: c.shape.Size()}
+		for _, m := range c.parts {
+			l.Inputs += m.cols
+		}
+		if g := &p.graph.stages[k]; g.act != nil {
+			l.ActivationRange = fmt.Sprintf("[%.3g, %.3g]", g.lo, g.hi)
+			l.Degree, l.FitError, l.FitTypical = g.fit.degree(), g.fit.worst, g.fit.typical
+			l.Products = 1
+			if !c.square {
+				l.Products = g.fit.degree()
+			}
+		}
+		if p.plan != nil {
+			p.plan.describe(&l, k)
+		} else {
+			p.batch.describe(&l, k)
+		}
+		p.report.PredictedMS += l.PredictedMS
+		p.report.Layers = append(p.report.Layers, l)
+	}
+}
+
+// describe fills in what the plan does at stage k.
+func (p *latencyPlan) describe(l *LayerReport, k int) {
+	l.Level = p.z[k] + 1
+	for i := range p.ops[k] {
+		o := &p.ops[k][i]
+		if i > 0 {
+			l.Packing += " + "
+		}
+		if o.taps != nil {
+			places := len(o.taps.index[0]) / o.taps.to.period
+			l.Packing += fmt.Sprintf("%d taps, %d places a row", len(o.taps.index), places)
+			l.PlainProducts += len(o.taps.index)
+		} else {
+			l.Packing += fmt.Sprintf("%d diagonals", len(o.trans.diagonals))
+			l.PlainProducts += len(o.trans.diagonals)
+			l.Rotations += len(o.baby) + len(o.giant)
+		}
+		l.Rotations += len(o.folds())
+		l.PredictedMS += o.ms
+	}
+}
