@@ -355,4 +355,3 @@ func (p *Program) compileLatency() error {
 	}
 	return fmt.Errorf("he: no secure parameters: %s", why)
 }
-

@@ -321,4 +321,3 @@ func (w *worker) hide(z *rlwe.Ciphertext) {
 	r.NTT(mask, mask)
 	r.Add(z.Value[0], mask, z.Value[0])
 }
-

@@ -34,6 +34,9 @@ var allowed = map[string][]string{
 	"dp":                   {"internal/kernel", "internal/stream", "internal/atomicfile", "dp/accounting", "dp/noise"},
 	"nn":                   {"internal/kernel", "internal/stream", "internal/atomicfile"},
 	"nn/whitening":         {"internal/kernel"},
+	"he":                   {"internal/kernel", "internal/stream", "internal/atomicfile", "nn"},
+	"federated":            {"internal/kernel", "internal/stream", "internal/atomicfile", "aggregate", "dp", "dp/accounting", "dp/accounting/ledger", "dp/noise"},
+	"federated/secagg":     {"internal/kernel", "internal/stream"},
 	"examples":             {"*"},
 	"benchmarks":           {"*"},
 }
@@ -51,12 +54,15 @@ var external = map[string][]string{
 	"dp":                   {"golang.org/x/sys", "gonum.org/v1/gonum"},
 	"nn":                   {"golang.org/x/sys"},
 	"nn/whitening":         {"golang.org/x/sys", "gonum.org/v1/gonum"},
+	"he":                   {"golang.org/x", "gonum.org/v1/gonum", "github.com/tuneinsight/lattigo/v5", "github.com/ALTree/bigfloat", "github.com/google/go-cmp", "github.com/stretchr/testify", "go.yaml.in/yaml/v3"},
+	"federated":            {"golang.org/x/sys", "gonum.org/v1/gonum"},
+	"federated/secagg":     {"golang.org/x/sys", "github.com/cloudflare/circl"},
 	"internal/report":      {"*"},
 }
 
 // contextRooms alone may pass a context: rounds and servers wait, loops over
 // data do not.
-var contextRooms = []string{"federated", "he", "examples", "benchmarks"}
+var contextRooms = []string{"federated", "federated/secagg", "he", "examples", "benchmarks"}
 
 type pkg struct {
 	ImportPath string
