@@ -1,0 +1,611 @@
+package he
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-ml/sotto/nn"
+)
+
+// servedProgram is small, 32 inputs and 4 outputs, and needs keys of both kinds. The
+// programs of other seeds are others.
+func servedProgram(t testing.TB, seed uint64) (*Program, *nn.Model, [][]float32) {
+	t.Helper()
+	model, err := nn.New(nn.Shape{32}, nn.Linear{Out: 8}, nn.Square{}, nn.Linear{Out: 4})
+	require.NoError(t, err)
+	model.Init(nn.XavierNormal, seed)
+	source := rand.New(rand.NewPCG(seed, 0))
+	rows := make([][]float32, 8)
+	for i := range rows {
+		rows[i] = make([]float32, 32)
+		for j := range rows[i] {
+			rows[i][j] = float32(2*source.Float64() - 1)
+		}
+	}
+	p, err := Compile(model, rows, Options{})
+	require.NoError(t, err)
+	return p, model, rows
+}
+
+var servedOnce = sync.OnceValue(func() *Program {
+	p, _, _ := servedProgram(panicker{}, 1)
+	return p
+})
+
+// panicker fails outside of tests.
+type panicker struct{ testing.TB }
+
+func (panicker) Helper()                   {}
+func (panicker) Errorf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
+func (panicker) FailNow()                  { panic("failed") }
+
+type messages struct {
+	client      *Client
+	keys, query []byte
+}
+
+func message(w interface {
+	WriteTo(io.Writer) (int64, error)
+}) []byte {
+	var b bytes.Buffer
+	w.WriteTo(&b)
+	return b.Bytes()
+}
+
+func newMessages(t testing.TB, p *Program) messages {
+	t.Helper()
+	c := NewClient(p.Schema())
+	q, err := c.Encrypt([][]float32{make([]float32, p.Schema().Inputs())})
+	require.NoError(t, err)
+	return messages{c, message(c.Keys()), message(q)}
+}
+
+func newHandler(t testing.TB, p *Program, o HandlerOptions) *Handler {
+	t.Helper()
+	h, err := NewHandler(p, o)
+	require.NoError(t, err)
+	return h
+}
+
+func takenBy(h *Handler) int64 {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	return h.taken
+}
+
+// byHeader authenticates by a header that names the client.
+func byHeader(r *http.Request) (string, error) {
+	if name := r.Header.Get("Client"); name != "" {
+		return name, nil
+	}
+	return "", errors.New("secret reason")
+}
+
+// ask sends one request without a network.
+func ask(h *Handler, method, path, client, session string, body []byte) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, bytes.NewReader(body))
+	r.Header.Set("Client", client)
+	if session != "" {
+		r.Header.Set(SessionHeader, session)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func openSession(t testing.TB, h *Handler, client string, m messages) string {
+	t.Helper()
+	w := ask(h, "POST", "/keys", client, "", m.keys)
+	require.Equal(t, http.StatusCreated, w.Code, w.Body.String())
+	var v struct{ Session string }
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &v))
+	require.GreaterOrEqual(t, len(v.Session), 26, "130 bits of base 32")
+	return v.Session
+}
+
+func TestHandlerAnswers(t *testing.T) {
+	p, model, rows := servedProgram(t, 1)
+	h := newHandler(t, p, HandlerOptions{})
+	require.Equal(t, 200, ask(h, "GET", "/health", "", "", nil).Code)
+
+	w := ask(h, "GET", "/schema", "", "", nil)
+	require.Equal(t, 200, w.Code)
+	var s Schema
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &s))
+	require.Equal(t, p.Schema().Digest(), s.Digest())
+	w = ask(h, "HEAD", "/schema", "", "", nil)
+	require.Equal(t, 200, w.Code)
+	require.Empty(t, w.Body.Bytes())
+
+	c := NewClient(&s)
+	session := openSession(t, h, "", messages{keys: message(c.Keys())})
+	q, err := c.Encrypt(rows[:1])
+	require.NoError(t, err)
+	w = ask(h, "POST", "/query", "", session, message(q))
+	require.Equal(t, 200, w.Code, w.Body.String())
+	require.Equal(t, strconv.FormatInt(s.AnswerBytes(), 10), w.Header().Get("Content-Length"))
+	require.Contains(t, w.Header().Get("Server-Timing"), "evaluate;dur=")
+	a, err := s.ReadAnswer(w.Body)
+	require.NoError(t, err)
+	got, err := c.Decrypt(a)
+	require.NoError(t, err)
+	want := nn.Predict(model, rows[:1])
+	for j := range want[0] {
+		require.InDelta(t, want[0][j], got[0][j], 1e-3)
+	}
+
+	w = ask(h, "GET", "/metrics", "", "", nil)
+	for _, line := range []string{
+		"sotto_he_sessions 1\n", `sotto_he_requests_total{path="query",status="200"} 1` + "\n",
+		"sotto_he_evaluate_seconds_count 1\n", `sotto_he_evaluate_seconds_bucket{le="+Inf"} 1` + "\n",
+		fmt.Sprintf("sotto_he_received_bytes_total %d\n", s.KeyBytes()+s.QueryBytes()),
+		fmt.Sprintf("sotto_he_key_memory_bytes %d\n", s.keyMemory()),
+		"# TYPE sotto_he_evaluate_seconds histogram\n",
+	} {
+		require.Contains(t, w.Body.String(), line)
+	}
+	require.Equal(t, 204, ask(h, "DELETE", "/session", "", session, nil).Code)
+	require.Equal(t, 404, ask(h, "DELETE", "/session", "", session, nil).Code)
+	require.Equal(t, 404, ask(h, "POST", "/query", "", session, message(q)).Code)
+	require.Zero(t, takenBy(h))
+	require.Empty(t, h.clients)
+}
+
+func TestHandlerRefusesByStatus(t *testing.T) {
+	p, other := servedOnce(), func() *Program { p, _, _ := servedProgram(t, 2); return p }()
+	m, wrong := newMessages(t, p), newMessages(t, other)
+	h := newHandler(t, p, HandlerOptions{Authenticate: byHeader})
+	session := openSession(t, h, "anna", m)
+	changed := func(b []byte, at int, to byte) []byte {
+		b = bytes.Clone(b)
+		b[at] = to
+		return b
+	}
+	type attempt struct {
+		method, path, client, session string
+		body                          []byte
+		status                        int
+		says                          string
+	}
+	tries := map[string]attempt{
+		"no credentials":     {"POST", "/keys", "", "", m.keys, 401, "not authorized"},
+		"metrics too":        {"GET", "/metrics", "", "", nil, 401, "not authorized"},
+		"path":               {"GET", "/none", "anna", "", nil, 404, "no such path"},
+		"method":             {"GET", "/keys", "anna", "", nil, 405, "takes POST"},
+		"another's session":  {"POST", "/query", "bert", session, m.query, 404, "no such session"},
+		"another's deletion": {"DELETE", "/session", "bert", session, nil, 404, "no such session"},
+		"no session":         {"POST", "/query", "anna", "", m.query, 404, "no such session"},
+		"guessed session":    {"POST", "/query", "anna", session[1:], m.query, 404, "no such session"},
+		"other program's":    {"POST", "/keys", "anna", "", wrong.keys, 409, "another program"},
+		"other's query":      {"POST", "/query", "anna", session, wrong.query, 409, "another program"},
+		"keys too long":      {"POST", "/keys", "anna", "", append(bytes.Clone(m.keys), 0), 413, "bytes"},
+		"query too long":     {"POST", "/query", "anna", session, append(bytes.Clone(m.query), 0), 413, "bytes"},
+		"empty":              {"POST", "/keys", "anna", "", nil, 400, "header"},
+		"truncated":          {"POST", "/query", "anna", session, m.query[:len(m.query)-1], 400, "unexpected EOF"},
+		"cut in the header":  {"POST", "/query", "anna", session, m.query[:20], 400, "unexpected EOF"},
+		"other kind":         {"POST", "/query", "anna", session, m.keys[:60], 400, "holds evaluation keys"},
+		"version":            {"POST", "/query", "anna", session, changed(m.query, 8, 9), 400, "version is 9"},
+		"count":              {"POST", "/query", "anna", session, changed(m.query, headerSize, 2), 400, "2 inputs, allowed are 1 to 1"},
+		"coefficient":        {"POST", "/query", "anna", session, append(bytes.Clone(m.query[:headerSize+4+seedSize]), bytes.Repeat([]byte{255}, len(m.query)-headerSize-4-seedSize)...), 400, "below the modulus"},
+	}
+	for name, a := range tries {
+		w := ask(h, a.method, a.path, a.client, a.session, a.body)
+		require.Equal(t, a.status, w.Code, "%s: %s", name, w.Body)
+		require.Equal(t, "application/json", w.Header().Get("Content-Type"), name)
+		require.Contains(t, w.Body.String(), a.says, name)
+		require.NotContains(t, w.Body.String(), "secret reason", name)
+	}
+	// A body without a length is bounded as it arrives.
+	r := httptest.NewRequest("POST", "/query", io.MultiReader(bytes.NewReader(m.query), strings.NewReader("x")))
+	r.Header.Set("Client", "anna")
+	r.Header.Set(SessionHeader, session)
+	w := httptest.NewRecorder()
+	require.Equal(t, int64(-1), r.ContentLength)
+	h.ServeHTTP(w, r)
+	require.Equal(t, 413, w.Code, w.Body)
+	require.Equal(t, 200, ask(h, "POST", "/query", "anna", session, m.query).Code)
+	require.Equal(t, p.Schema().keyMemory(), takenBy(h), "failed openings give their memory back")
+	require.Len(t, h.clients, 1)
+	require.Zero(t, h.clients["anna"].admitted)
+}
+
+func TestHandlerOptionsAreChecked(t *testing.T) {
+	for want, o := range map[string]HandlerOptions{
+		"MaxSessions is -1":          {MaxSessions: -1},
+		"Rate is -1":                 {Rate: -1},
+		"MaxKeyMemory is 1000, one":  {MaxKeyMemory: 1000},
+		"MaxQueryMemory is 1000, on": {MaxQueryMemory: 1000},
+		"TransferTimeout is -1":      {TransferTimeout: -1},
+		"at most 1048576":            {Queue: 1 << 21},
+	} {
+		_, err := NewHandler(servedOnce(), o)
+		require.ErrorContains(t, err, want)
+	}
+	h := newHandler(t, servedOnce(), HandlerOptions{Concurrency: 3, MaxQueryMemory: 2 * servedOnce().Schema().queryMemory()})
+	require.Equal(t, 2, h.places)
+	require.Equal(t, 2, cap(h.turns))
+}
+
+func TestHandlerRoomForSessions(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	for name, c := range map[string]struct {
+		o      HandlerOptions
+		status int
+	}{
+		"number": {HandlerOptions{MaxSessions: 2}, 503},
+		"memory": {HandlerOptions{MaxKeyMemory: 2*p.Schema().keyMemory() + 1}, 503},
+		"client": {HandlerOptions{ClientSessions: 2}, 429},
+	} {
+		c.o.Authenticate = byHeader
+		h := newHandler(t, p, c.o)
+		first := openSession(t, h, "anna", m)
+		openSession(t, h, "anna", m)
+		w := ask(h, "POST", "/keys", "anna", "", m.keys)
+		require.Equal(t, c.status, w.Code, name)
+		require.NotEmpty(t, w.Header().Get("Retry-After"), name)
+		require.Equal(t, 200, ask(h, "POST", "/query", "anna", first, m.query).Code, "%s: nothing is given up", name)
+		if name == "client" {
+			openSession(t, h, "bert", m)
+		}
+		require.Equal(t, 204, ask(h, "DELETE", "/session", "anna", first, nil).Code, name)
+		openSession(t, h, "anna", m)
+	}
+}
+
+func TestHandlerSessionsExpire(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, p, HandlerOptions{SessionIdle: time.Minute})
+		used, idle := openSession(t, h, "", m), openSession(t, h, "", m)
+		for range 3 {
+			time.Sleep(40 * time.Second)
+			require.Equal(t, 200, ask(h, "POST", "/query", "", used, m.query).Code)
+		}
+		require.Equal(t, 404, ask(h, "POST", "/query", "", idle, m.query).Code)
+		require.Equal(t, p.Schema().keyMemory(), takenBy(h), "without any request")
+		time.Sleep(61 * time.Second)
+		synctest.Wait()
+		require.Zero(t, takenBy(h))
+		require.Empty(t, h.sessions)
+		require.EqualValues(t, 2, h.completed.expired)
+	})
+}
+
+func TestHandlerRateAndQuota(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, p, HandlerOptions{Authenticate: byHeader, Rate: 0.5, Burst: 3, Quota: 6, QuotaPeriod: time.Hour, SessionIdle: 10 * time.Hour})
+		session := openSession(t, h, "anna", m)
+		query := func() *httptest.ResponseRecorder { return ask(h, "POST", "/query", "anna", session, m.query) }
+		require.Equal(t, 200, query().Code)
+		require.Equal(t, 200, query().Code)
+		w := query()
+		require.Equal(t, 429, w.Code)
+		require.Equal(t, "2", w.Header().Get("Retry-After"))
+		openSession(t, h, "bert", m) // others are not held back
+		time.Sleep(2 * time.Second)
+		require.Equal(t, 200, query().Code)
+		require.Equal(t, 429, query().Code)
+		time.Sleep(4 * time.Second)
+		require.Equal(t, 200, query().Code)
+		require.Equal(t, 200, query().Code)
+		time.Sleep(10 * time.Second) // the rate has room, the quota has none
+		w = query()
+		require.Equal(t, 429, w.Code)
+		wait, err := strconv.Atoi(w.Header().Get("Retry-After"))
+		require.NoError(t, err)
+		require.InDelta(t, 600-16, wait, 2)
+		time.Sleep(time.Duration(wait) * time.Second)
+		require.Equal(t, 200, query().Code)
+		h.options.Log = slog.New(slog.DiscardHandler)
+		require.Equal(t, 204, ask(h, "DELETE", "/session", "anna", session, nil).Code)
+		require.Contains(t, h.clients, "anna", "her quota is not forgotten")
+		time.Sleep(time.Hour)
+		h.mutex.Lock()
+		h.purge(time.Now())
+		h.mutex.Unlock()
+		require.NotContains(t, h.clients, "anna")
+	})
+}
+
+// slowBody gives its bytes when it is let go.
+type slowBody struct {
+	io.Reader
+	begun chan struct{}
+	once  sync.Once
+	let   chan struct{}
+}
+
+func newSlowBody(b []byte) *slowBody {
+	return &slowBody{Reader: bytes.NewReader(b), begun: make(chan struct{}), let: make(chan struct{})}
+}
+
+func (s *slowBody) Read(b []byte) (int, error) {
+	s.once.Do(func() { close(s.begun) })
+	<-s.let
+	return s.Reader.Read(b)
+}
+
+// begin starts a query whose body does not come yet.
+func begin(h *Handler, client, session string, query []byte) (*slowBody, chan *httptest.ResponseRecorder) {
+	body, done := newSlowBody(query), make(chan *httptest.ResponseRecorder, 1)
+	go func() {
+		r := httptest.NewRequest("POST", "/query", body)
+		r.Header.Set("Client", client)
+		r.Header.Set(SessionHeader, session)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		done <- w
+	}()
+	<-body.begun
+	return body, done
+}
+
+func TestHandlerBackPressure(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	h := newHandler(t, p, HandlerOptions{Authenticate: byHeader, Concurrency: 1, Queue: 2, ClientConcurrency: 2})
+	anna, bert := openSession(t, h, "anna", m), openSession(t, h, "bert", m)
+	body1, done1 := begin(h, "anna", anna, m.query)
+	body2, done2 := begin(h, "anna", anna, m.query)
+	w := ask(h, "POST", "/query", "anna", anna, m.query)
+	require.Equal(t, 429, w.Code, "a client may not take all places")
+	require.Equal(t, "1", w.Header().Get("Retry-After"))
+	body3, done3 := begin(h, "bert", bert, m.query)
+	for _, path := range []string{"/query", "/keys"} {
+		w = ask(h, "POST", path, "bert", bert, m.query)
+		require.Equal(t, 503, w.Code)
+		require.Equal(t, "1", w.Header().Get("Retry-After"))
+	}
+	require.Contains(t, ask(h, "GET", "/metrics", "root", "", nil).Body.String(), "sotto_he_requests_in_work 3\n")
+	for _, b := range []*slowBody{body1, body2, body3} {
+		close(b.let)
+	}
+	for _, done := range []chan *httptest.ResponseRecorder{done1, done2, done3} {
+		require.Equal(t, 200, (<-done).Code)
+	}
+	require.Zero(t, h.admitted)
+}
+
+func TestHandlerQueueEnds(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, p, HandlerOptions{Concurrency: 1, QueueTimeout: 3 * time.Second})
+		session := openSession(t, h, "", m)
+		h.turns <- struct{}{} // an evaluation that takes long
+		w := ask(h, "POST", "/query", "", session, m.query)
+		require.Equal(t, 503, w.Code)
+		require.Contains(t, w.Body.String(), "waited 3s")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		r := httptest.NewRequestWithContext(ctx, "POST", "/query", bytes.NewReader(m.query))
+		r.Header.Set(SessionHeader, session)
+		gone := httptest.NewRecorder()
+		start := time.Now()
+		h.ServeHTTP(gone, r)
+		require.Equal(t, time.Second, time.Since(start), "who is gone waits no longer")
+		require.EqualValues(t, 1, h.completed.refusals["gone"])
+		<-h.turns
+		require.Equal(t, 200, ask(h, "POST", "/query", "", session, m.query).Code)
+		require.Equal(t, 204, ask(h, "DELETE", "/session", "", session, nil).Code)
+	})
+}
+
+func TestHandlerDeletedSessionFinishes(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	h := newHandler(t, p, HandlerOptions{})
+	session := openSession(t, h, "", m)
+	body, done := begin(h, "", session, m.query)
+	require.Equal(t, 204, ask(h, "DELETE", "/session", "", session, nil).Code)
+	require.Equal(t, p.Schema().keyMemory(), takenBy(h), "its keys are in use")
+	close(body.let)
+	require.Equal(t, 200, (<-done).Code)
+	require.Zero(t, takenBy(h))
+}
+
+func TestHandlerShutdown(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	h := newHandler(t, p, HandlerOptions{})
+	session := openSession(t, h, "", m)
+	body, done := begin(h, "", session, m.query)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, h.Shutdown(ctx), context.DeadlineExceeded)
+	for _, path := range []string{"/query", "/keys"} {
+		w := ask(h, "POST", path, "", session, m.query)
+		require.Equal(t, 503, w.Code)
+		require.NotEmpty(t, w.Header().Get("Retry-After"))
+	}
+	require.Equal(t, 503, ask(h, "GET", "/health", "", "", nil).Code)
+	finished := make(chan error, 1)
+	go func() { finished <- h.Shutdown(context.Background()) }()
+	close(body.let)
+	w := <-done
+	require.Equal(t, 200, w.Code)
+	_, err := p.Schema().ReadAnswer(w.Body)
+	require.NoError(t, err)
+	require.NoError(t, <-finished)
+	require.NoError(t, h.Shutdown(t.Context()))
+	require.Zero(t, takenBy(h))
+	require.Empty(t, h.sessions)
+}
+
+func TestHandlerConcurrent(t *testing.T) {
+	p, model, rows := servedProgram(t, 3)
+	h := newHandler(t, p, HandlerOptions{Authenticate: byHeader, Concurrency: 2, Queue: 100, ClientConcurrency: 100})
+	want := nn.Predict(model, rows)
+	var group sync.WaitGroup
+	for client := range 4 {
+		group.Go(func() {
+			name := fmt.Sprint("client", client)
+			c := NewClient(p.Schema())
+			w := ask(h, "POST", "/keys", name, "", message(c.Keys()))
+			var v struct{ Session string }
+			json.Unmarshal(w.Body.Bytes(), &v)
+			for i, row := range rows {
+				q, err := c.Encrypt([][]float32{row})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				w := ask(h, "POST", "/query", name, v.Session, message(q))
+				ask(h, "GET", "/metrics", name, "", nil)
+				a, err := p.Schema().ReadAnswer(w.Body)
+				if err != nil {
+					t.Error(w.Code, err)
+					return
+				}
+				got, err := c.Decrypt(a)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for j := range got[0] {
+					if d := got[0][j] - float64(want[i][j]); d > 1e-3 || d < -1e-3 {
+						t.Error("wrong answer", i, j, d)
+					}
+				}
+			}
+			ask(h, "DELETE", "/session", name, v.Session, nil)
+		})
+	}
+	group.Wait()
+	require.Zero(t, takenBy(h))
+	require.Zero(t, h.admitted)
+	require.Empty(t, h.clients)
+}
+
+// TestHandlerLogHoldsNothing looks for the session's name and for bytes of the messages
+// in all that was logged, in the forms in which slog could write them.
+func TestHandlerLogHoldsNothing(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	var log bytes.Buffer
+	h := newHandler(t, p, HandlerOptions{Authenticate: byHeader, Log: slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	session := openSession(t, h, "anna", m)
+	require.Equal(t, 200, ask(h, "POST", "/query", "anna", session, m.query).Code)
+	ask(h, "POST", "/query", "anna", session, m.query[:1000])
+	bad := bytes.Clone(m.query)
+	copy(bad[headerSize+4+seedSize:], bytes.Repeat([]byte{255}, 64))
+	ask(h, "POST", "/query", "anna", session, bad)
+	ask(h, "POST", "/"+session, "anna", session, nil) // a mistake that happens
+	ask(h, "GET", "/schema", "", "", nil)
+	ask(h, "DELETE", "/session", "anna", session, nil)
+	text := log.String()
+	require.Equal(t, 7, strings.Count(text, "\n"), text)
+	require.Contains(t, text, `"path":"query","status":200,"client":"anna"`)
+	require.Contains(t, text, `"refused":"malformed"`)
+	require.NotContains(t, text, session)
+	require.NotContains(t, text, session[:8])
+	require.NotContains(t, text, "modulus")
+	for _, b := range [][]byte{m.keys[headerSize:], m.query[headerSize:]} {
+		for i := 0; i+8 <= min(len(b), 4096); i += 8 {
+			require.NotContains(t, text, fmt.Sprintf("%x", b[i:i+8]))
+			if v := binary.LittleEndian.Uint64(b[i:]); v > 1e15 { // longer than times and sizes
+				require.NotContains(t, text, fmt.Sprint(v))
+			}
+		}
+	}
+}
+
+// TestHandlerPanicIsContained has an evaluation panic: the client learns no more than
+// that, and all that was taken is given back.
+func TestHandlerPanicIsContained(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	var log bytes.Buffer
+	h := newHandler(t, p, HandlerOptions{Concurrency: 1, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	session := openSession(t, h, "", m)
+	for _, s := range h.sessions {
+		s.server.first = nil
+		s.server.pool.New = func() any { panic("secret reason") }
+	}
+	for range 3 {
+		w := ask(h, "POST", "/query", "", session, m.query)
+		require.Equal(t, 500, w.Code)
+		require.NotContains(t, w.Body.String(), "secret reason")
+	}
+	require.NotContains(t, log.String(), "secret reason")
+	require.Contains(t, log.String(), "he.(*Server).Evaluate")
+	require.Zero(t, h.admitted)
+	require.Empty(t, h.turns)
+}
+
+// TestHandlerSlowBody sends a body over a connection that stops amid it.
+func TestHandlerSlowBody(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	h := newHandler(t, p, HandlerOptions{TransferTimeout: 50 * time.Millisecond})
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	r, w := io.Pipe()
+	defer w.Close()
+	go w.Write(m.keys[:len(m.keys)/2])
+	resp, err := http.Post(srv.URL+"/keys", "application/octet-stream", r)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, 408, resp.StatusCode)
+}
+
+// FuzzHandler sends arbitrary bodies to every path: a status below 500, no panic, and
+// nothing kept.
+func FuzzHandler(f *testing.F) {
+	p := servedOnce()
+	m := newMessages(f, p)
+	paths := []string{"/keys", "/query", "/session", "/schema", "/metrics", "/health", "/"}
+	for i, path := range paths {
+		f.Add(uint8(i), path[1:], []byte("POST"), m.query[:100])
+		f.Add(uint8(i), "x", []byte("GET"), m.keys[:headerSize+seedSize+50])
+	}
+	h, err := NewHandler(p, HandlerOptions{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	session := openSession(f, h, "", m)
+	methods := []string{"GET", "POST", "DELETE", "PUT", "HEAD"}
+	f.Fuzz(func(t *testing.T, path uint8, named string, method, body []byte) {
+		if named == "x" {
+			named = session
+		}
+		verb := "POST"
+		if len(method) > 0 {
+			verb = methods[int(method[0])%len(methods)]
+		}
+		if verb == "DELETE" && named == session {
+			return
+		}
+		w := ask(h, verb, paths[int(path)%len(paths)], "", named, body)
+		if w.Code < 200 || w.Code >= 500 {
+			t.Fatal(w.Code, w.Body)
+		}
+		if h.admitted != 0 || len(h.turns) != 0 || h.opening != 0 {
+			t.Fatal("something is kept")
+		}
+		if w.Code == http.StatusCreated { // the fuzzer has found keys
+			h.options.SessionIdle = time.Nanosecond
+		}
+	})
+}
