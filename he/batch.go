@@ -9,6 +9,8 @@ import (
 	"github.com/tuneinsight/lattigo/v5/core/rlwe"
 	"github.com/tuneinsight/lattigo/v5/he/hefloat"
 	"github.com/tuneinsight/lattigo/v5/ring"
+
+	"github.com/sotto-ml/sotto/internal/kernel"
 )
 
 // batchCircuit is a program in batch mode: one ciphertext holds one feature of all
@@ -271,10 +273,6 @@ func (c *batchCircuit) run(inputs []*rlwe.Ciphertext, relin *relinearizer) ([]*r
 	return out, nil
 }
 
-// tile is the number of coefficients that are worked on at a time: the tiles of a
-// thousand features stay in the second-level cache.
-const tile = 128
-
 // affine makes z: every (polynomial of the ciphertexts, prime, tile) by itself.
 func (c *batchCircuit) affine(b *batchStage, values []value) value {
 	rows := len(b.bias)
@@ -286,8 +284,20 @@ func (c *batchCircuit) affine(b *batchStage, values []value) value {
 	for r := range z {
 		z[r] = hefloat.NewCiphertext(c.params, degree, b.primes-1)
 	}
-	n := c.params.N()
-	tiles := n / tile
+	const tile = kernel.WeightedTile // the tiles of a thousand features stay in the second-level cache
+	tiles := c.params.N() / tile
+	// columns lists, for each part, polynomial and prime, the features' residues.
+	columns := make([][][]uint64, len(b.parts)*(degree+1)*b.primes)
+	for j := range b.parts {
+		for _, ct := range values[b.parts[j].from] {
+			for d := range ct.Value {
+				for prime := range b.primes {
+					at := &columns[(j*(degree+1)+d)*b.primes+prime]
+					*at = append(*at, ct.Value[d].Coeffs[prime])
+				}
+			}
+		}
+	}
 	parallel((degree+1)*b.primes*tiles, func(from, to int) {
 		var sum [tile]int64
 		for i := from; i < to; i++ {
@@ -297,8 +307,9 @@ func (c *batchCircuit) affine(b *batchStage, values []value) value {
 				clear(sum[:])
 				for j := range b.parts {
 					p := &b.parts[j]
-					if in := values[p.from]; in[0].Degree() >= d {
-						multiplyAdd(&sum, in, p, r, d, prime, start)
+					if x := columns[(j*(degree+1)+d)*b.primes+prime]; x != nil {
+						first, end := p.matrix.start[r], p.matrix.start[r+1]
+						kernel.WeightedSum(&sum, x, start, p.matrix.col[first:end], p.weights[first:end])
 					}
 				}
 				constant := uint64(0)
@@ -328,29 +339,6 @@ func residue(x float64, q uint64) uint64 {
 		r += float64(q)
 	}
 	return uint64(r)
-}
-
-// multiplyAdd adds row r's products to sum, four columns at a time.
-func multiplyAdd(sum *[tile]int64, in value, p *batchPart, r, d, prime, start int) {
-	from, to := p.matrix.start[r], p.matrix.start[r+1]
-	col, w := p.matrix.col[from:to], p.weights[from:to]
-	at := func(c int32) *[tile]uint64 {
-		return (*[tile]uint64)(in[c].Value[d].Coeffs[prime][start:])
-	}
-	for len(w) >= 4 {
-		x0, x1, x2, x3 := at(col[0]), at(col[1]), at(col[2]), at(col[3])
-		w0, w1, w2, w3 := w[0], w[1], w[2], w[3]
-		for i := range sum {
-			sum[i] += w0*int64(x0[i]) + w1*int64(x1[i]) + w2*int64(x2[i]) + w3*int64(x3[i])
-		}
-		col, w = col[4:], w[4:]
-	}
-	for j, c := range col {
-		x, w := at(c), w[j]
-		for i := range sum {
-			sum[i] += w * int64(x[i])
-		}
-	}
 }
 
 // square replaces each ciphertext by its square, divided by primes before and after.
