@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	mathrand "math/rand/v2"
 	"sync"
 
 	"github.com/tuneinsight/lattigo/v5/core/rlwe"
@@ -300,6 +301,61 @@ func (c *Client) Decrypt(a *Answer) ([][]float64, error) {
 		}
 	})
 	return out, failed
+}
+
+// Publication says how outputs may be published.
+type Publication struct {
+	// Answers is the largest number of inputs whose outputs will ever be published
+	// under this client's key, this one's included.
+	Answers int
+	// Distance is the largest statistical distance, above 0 and at most 1/2, that all
+	// that is published may have from what would be if every output were exact.
+	Distance float64
+}
+
+// Deviation is the standard deviation of the noise that [Client.DecryptPublic] adds to
+// every output. Errors of at most B = [Schema.ErrorBound] in m = Answers·Outputs
+// outputs shift Gaussian noise by a divergence of at most m·B²/2σ² nats, which by
+// Pinsker's inequality is a distance of B·√m/2σ. It returns an error if a field is out
+// of range.
+func (p Publication) Deviation(s *Schema) (float64, error) {
+	if p.Answers < 1 {
+		return 0, fmt.Errorf("he: Publication.Answers is %d, must be at least 1", p.Answers)
+	}
+	if !(p.Distance > 0 && p.Distance <= .5) {
+		return 0, fmt.Errorf("he: Publication.Distance is %g, allowed are above 0 to 0.5", p.Distance)
+	}
+	return s.errorBound * math.Sqrt(float64(p.Answers)*float64(s.outputs)) / (2 * p.Distance), nil
+}
+
+// DecryptPublic gives outputs that may be shown to others than the key's owner, even to
+// the server: to each it adds Gaussian noise of [Publication.Deviation] and rounds it to
+// a multiple of the power of two next below 1/16 of that, so that the errors that depend
+// on the secret key are drowned (Li, Micciancio, Schultz and Sorrell 2022, "Securing
+// Approximate Homomorphic Encryption Using Differential Privacy").
+//
+// The bound holds for answers of an honest server: a server that makes answers of its
+// own choice may put any error into them, so publish none of what an untrusted server
+// may have forged. It counts no calls: Answers is the caller's promise.
+func (c *Client) DecryptPublic(a *Answer, p Publication) ([][]float64, error) {
+	sigma, err := p.Deviation(c.schema)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := c.Decrypt(a)
+	if err != nil {
+		return nil, err
+	}
+	grid := math.Exp2(math.Floor(math.Log2(sigma / 16)))
+	var seed [32]byte
+	rand.Read(seed[:])
+	noise := mathrand.New(mathrand.NewChaCha8(seed))
+	for _, row := range rows {
+		for j := range row {
+			row[j] = math.RoundToEven((row[j]+sigma*noise.NormFloat64())/grid) * grid
+		}
+	}
+	return rows, nil
 }
 
 // secretSize is the bytes of a ternary secret: two bits a coefficient.

@@ -41,7 +41,7 @@ type Program struct {
 	model   *nn.Model
 	options Options
 	salt    [32]byte
-	frozen  [][]float32 // the calibration inputs, kept for [Program.WriteTo]
+	start   start
 	graph   *graph
 	stages  []canonical
 	plan    *latencyPlan
@@ -124,7 +124,7 @@ func compile(model *nn.Model, calibration [][]float32, options Options, salt [32
 			return nil, fmt.Errorf("he: parameter %d of the model is %g, must be finite", i, v)
 		}
 	}
-	g, err := newGraph(model, inputs, o.FreezeNorms)
+	g, deviations, err := newGraph(model, inputs, nil, o.FreezeNorms)
 	if err != nil {
 		return nil, err
 	}
@@ -132,32 +132,47 @@ func compile(model *nn.Model, calibration [][]float32, options Options, salt [32
 	if err != nil {
 		return nil, err
 	}
-	outputGain := max(math.Abs(g.stages[len(g.stages)-1].lo), math.Abs(g.stages[len(g.stages)-1].hi))
+	p := &Program{model: model, options: o, salt: salt, graph: g}
+	p.start = start{InputBound: biggest * (1 + o.Margin), Deviations: deviations}
+	if err := p.build(); err != nil {
+		return nil, err
+	}
+	return p, p.measure(calibration, inputs, agreement)
+}
+
+// start is what a compilation takes from its calibration inputs, beside the graph's
+// ranges and fits.
+type start struct {
+	InputBound float64 `json:"input_bound"`
+	// Deviations are the groups' of each frozen norm, in the order of the layers.
+	Deviations [][]float64 `json:"deviations,omitempty"`
+}
+
+// build makes the circuit of a graph whose ranges and fits are known. The same graph
+// gives the same circuit.
+func (p *Program) build() (err error) {
+	last := p.graph.stages[len(p.graph.stages)-1]
+	outputGain := max(math.Abs(last.lo), math.Abs(last.hi))
 	if outputGain == 0 {
 		outputGain = 1
 	}
-	p := &Program{model: model, options: o, salt: salt, frozen: calibration, graph: g}
-	inputBound := biggest * (1 + o.Margin)
-	p.stages = canonize(g, inputBound, outputGain)
+	p.stages = canonize(p.graph, p.start.InputBound, outputGain)
 	p.schema = &Schema{
-		mode: o.Mode, inputs: model.Input().Size(), outputs: model.Output().Size(),
-		inputBound: inputBound, outputGain: outputGain, relinearize: -1, degree: 1, errorBound: 1,
+		mode: p.options.Mode, inputs: p.model.Input().Size(), outputs: p.model.Output().Size(),
+		inputBound: p.start.InputBound, outputGain: outputGain, relinearize: -1, degree: 1, errorBound: 1,
 	}
-	if p.schema.commitment, err = commitment(model, salt); err != nil {
-		return nil, err
+	if p.schema.commitment, err = commitment(p.model, p.salt); err != nil {
+		return err
 	}
-	if o.Mode == Latency {
+	if p.options.Mode == Latency {
 		err = p.compileLatency()
 	} else {
 		err = p.compileBatch()
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := p.schema.finish(); err != nil {
-		return nil, err
-	}
-	return p, p.measure(inputs, agreement)
+	return p.schema.finish()
 }
 
 // commitment binds the schema to the weights without telling them.

@@ -30,26 +30,31 @@ type builder struct {
 	tensors map[string]nn.Tensor
 	freeze  bool
 	inputs  [][]float64 // calibration, for frozen norms
-	graph   graph
-	names   []string
+	// deviations are the frozen ones: those known, or else those found so far.
+	deviations [][]float64
+	known      bool
+	norms      int
+	graph      graph
+	names      []string
 }
 
-// newGraph folds the model's layers. Inputs are those of calibration.
-func newGraph(m *nn.Model, inputs [][]float64, freeze bool) (*graph, error) {
+// newGraph folds the model's layers. Frozen norms divide by the deviations, if they are
+// not nil, or else by those of the calibration inputs, which it returns.
+func newGraph(m *nn.Model, inputs [][]float64, deviations [][]float64, freeze bool) (*graph, [][]float64, error) {
 	file, err := m.Safetensors(nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	spec := m.Spec()
-	b := &builder{tensors: file.Tensors, freeze: freeze, inputs: inputs, graph: graph{input: spec.Input}}
+	b := &builder{tensors: file.Tensors, freeze: freeze, inputs: inputs, deviations: deviations, known: deviations != nil, graph: graph{input: spec.Input}}
 	n := spec.Input.Size()
 	e := expression{parts: map[int]*affine{0: identity(n)}, bias: make([]float64, n)}
 	e, out, err := b.chain(e, spec.Input, spec.Layers, "")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b.graph.stages = append(b.graph.stages, stage{name: b.folded(), size: out, z: e})
-	return &b.graph, nil
+	return &b.graph, b.deviations, nil
 }
 
 // folded names the layers since the last stage.
@@ -263,21 +268,16 @@ func (b *builder) norm(e expression, in nn.Shape, layer nn.Layer, name string) (
 		}
 	}
 	size := n / groups
-	deviation := make([]float64, groups)
-	for _, x := range b.inputs {
-		values := b.graph.run(x, nil)
-		v := e.eval(values)
-		sum, square := make([]float64, groups), make([]float64, groups)
-		for i, a := range v {
-			sum[member(i)] += a
+	var deviation []float64
+	if b.known {
+		if b.norms >= len(b.deviations) || len(b.deviations[b.norms]) != groups {
+			return e, fmt.Errorf("he: layer %s: no %d deviations are known", name, groups)
 		}
-		for i, a := range v {
-			d := a - sum[member(i)]/float64(size)
-			square[member(i)] += d * d
-		}
-		for g, s := range square {
-			deviation[g] += math.Sqrt(s/float64(size)+eps) / float64(len(b.inputs))
-		}
+		deviation = b.deviations[b.norms]
+		b.norms++
+	} else {
+		deviation = b.measured(e, groups, size, eps, member)
+		b.deviations = append(b.deviations, deviation)
 	}
 	gain, shift := b.tensor(name+".weight"), b.tensor(name+".bias")
 	members := make([][]int, groups)
@@ -301,6 +301,27 @@ func (b *builder) norm(e expression, in nn.Shape, layer nn.Layer, name string) (
 		}
 	}
 	return e.through(m, all), nil
+}
+
+// measured gives each group's mean deviation over the calibration inputs.
+func (b *builder) measured(e expression, groups, size int, eps float64, member func(int) int) []float64 {
+	deviation := make([]float64, groups)
+	for _, x := range b.inputs {
+		values := b.graph.run(x, nil)
+		v := e.eval(values)
+		sum, square := make([]float64, groups), make([]float64, groups)
+		for i, a := range v {
+			sum[member(i)] += a
+		}
+		for i, a := range v {
+			d := a - sum[member(i)]/float64(size)
+			square[member(i)] += d * d
+		}
+		for g, s := range square {
+			deviation[g] += math.Sqrt(s/float64(size)+eps) / float64(len(b.inputs))
+		}
+	}
+	return deviation
 }
 
 // run evaluates the stages on one input in the clear and gives all values; with fits,

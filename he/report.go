@@ -105,15 +105,12 @@ const probes = 4
 
 // measure runs the program on calibration inputs, fills in the report and refuses a
 // program that misses the precision asked.
-func (p *Program) measure(inputs [][]float64, agreement float64) error {
+func (p *Program) measure(calibration [][]float32, inputs [][]float64, agreement float64) error {
 	n := min(probes, len(inputs))
 	if p.schema.mode == Batch {
 		n = min(len(inputs), p.schema.params.Slots())
 	}
-	rows := make([][]float32, n)
-	for i := range rows {
-		rows[i] = p.frozen[i]
-	}
+	rows := calibration[:n]
 	client := NewClient(p.schema)
 	server, err := NewServer(p, client.Keys())
 	if err != nil {
