@@ -145,6 +145,10 @@ func planBatch(stages []canonical, primes int, size, scale, least float64) ([]ba
 			return nil, errBatchRoom
 		}
 		for _, i := range sources {
+			// Sources of very different scales: the larger one's weights would vanish.
+			if big := s.parts[i].biggest(); len(sources) > 1 && big > 0 && math.Log2(big)+target-scales[i] < least-batchNoiseBits+2 {
+				return nil, errBatchRoom
+			}
 			b.parts = append(b.parts, batchPart{from: i, matrix: s.parts[i], bits: target - scales[i]})
 		}
 		next := target

@@ -358,8 +358,13 @@ func (p *Program) compileLatency() error {
 				return err
 			}
 			s.rotations, s.relinearize, s.width = rotations, relin, plan.width
-			for _, o := range plan.ops[0] {
-				s.taps = o.taps.index
+			s.taps = nil
+			for _, ops := range plan.ops {
+				for _, o := range ops {
+					if o.taps != nil {
+						s.taps = append(s.taps, o.taps.index...)
+					}
+				}
 			}
 			s.scale = s.lattigo.DefaultScale().Float64()
 			s.outputGain *= plan.multiple

@@ -31,6 +31,7 @@ type circuitStep struct {
 type circuitOp struct {
 	from   int
 	taps   []ring.Poly // transformed, in Montgomery form
+	first  int         // the first of them among the query's ciphertexts
 	lone   *ring.Poly  // the matrix's only diagonal, at rotation 0
 	linear hefloat.LinearTransformation
 	folds  []int
@@ -53,6 +54,7 @@ func newCircuit(params hefloat.Parameters, stages []canonical, plan *latencyPlan
 			level := step.level + 1
 			m := s.parts[o.from]
 			if o.taps != nil {
+				op.first = o.first
 				for _, v := range o.taps.vectors(m, slots) {
 					p, err := encodePoly(encoder, v, level, op.scale)
 					if err != nil {
@@ -239,7 +241,7 @@ func (w *worker) operate(op *circuitOp, level int, inputs, values []*rlwe.Cipher
 	var y *rlwe.Ciphertext
 	switch {
 	case op.taps != nil:
-		y = w.products(inputs, op.taps, level+1)
+		y = w.products(inputs[op.first:], op.taps, level+1)
 		y.Scale = params.DefaultScale().Mul(op.scale)
 	case op.lone != nil:
 		in := values[op.from]

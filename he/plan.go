@@ -92,6 +92,7 @@ func levels(stages []canonical) []int {
 type operation struct {
 	from  int
 	taps  *taps
+	first int // of the taps among the query's ciphertexts
 	trans *transform
 	ratio int
 	baby  []int
@@ -154,8 +155,16 @@ func (p *planner) search(ops [][]operation, at []layout, ms float64) {
 	if k == len(p.stages) {
 		last := ops[k-1]
 		plan := &latencyPlan{z: p.z, ms: ms, width: power(p.stages[k-1].shape.Size())}
+		taps := 0
 		for _, o := range ops {
-			plan.ops = append(plan.ops, append([]operation(nil), o...))
+			own := append([]operation(nil), o...)
+			for i := range own {
+				if own[i].taps != nil {
+					own[i].first = taps
+					taps += len(own[i].taps.index)
+				}
+			}
+			plan.ops = append(plan.ops, own)
 		}
 		// Every slot r modulo width holds a term; a sum over the input's period is
 		// the output.
@@ -179,8 +188,11 @@ func (p *planner) search(ops [][]operation, at []layout, ms float64) {
 	}
 }
 
-// sumPeriod is the period over which an unfolded last operation's terms must be added.
+// sumPeriod is the period over which a last operation's terms must be added.
 func (o *operation) sumPeriod() int {
+	if len(o.folds()) > 0 {
+		return o.layout().period
+	}
 	if o.taps != nil {
 		return len(o.taps.index[0])
 	}
@@ -197,20 +209,10 @@ func (p *planner) choices(k int, at []layout) (out [][]operation) {
 		return nil
 	}
 	// The common layout that every kind of source can reach.
-	var common []operation
 	sources := expression{parts: s.parts}.sources()
-	for _, i := range sources {
-		var best *operation
-		for _, o := range p.toOrder(s.parts[i], i, at[i], width, p.z[k]+1, last) {
-			if best == nil || o.ms < best.ms {
-				best = &o
-			}
-		}
-		if best == nil {
-			common = nil
-			break
-		}
-		common = append(common, *best)
+	common := p.common(k, at, sources, last)
+	if last && !samePeriod(common) {
+		common = p.common(k, at, sources, false)
 	}
 	if len(common) > 0 && (!last || samePeriod(common)) {
 		out = append(out, common)
@@ -243,6 +245,25 @@ func (p *planner) choices(k int, at []layout) (out [][]operation) {
 	}
 	for _, o := range more {
 		out = append(out, []operation{o})
+	}
+	return out
+}
+
+// common brings all sources of stage k into order, each in the cheapest way; nil if one
+// cannot be.
+func (p *planner) common(k int, at []layout, sources []int, last bool) (out []operation) {
+	s := &p.stages[k]
+	for _, i := range sources {
+		var best *operation
+		for _, o := range p.toOrder(s.parts[i], i, at[i], power(s.shape.Size()), p.z[k]+1, last) {
+			if best == nil || o.ms < best.ms {
+				best = &o
+			}
+		}
+		if best == nil {
+			return nil
+		}
+		out = append(out, *best)
 	}
 	return out
 }

@@ -168,8 +168,8 @@ func (s *Schema) finish() (err error) {
 		}
 	}
 	for i, tap := range s.taps {
-		if n := len(tap); n < 1 || n > slots || n&(n-1) != 0 || n != len(s.taps[0]) {
-			return fmt.Errorf("he: schema's tap %d has %d places, all must have one power of two up to %d", i, n, slots)
+		if n := len(tap); n < 1 || n > slots || n&(n-1) != 0 {
+			return fmt.Errorf("he: schema's tap %d has %d places, must be a power of two up to %d", i, n, slots)
 		}
 		for p, x := range tap {
 			if x < -1 || int(x) >= s.inputs {
