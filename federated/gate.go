@@ -106,10 +106,10 @@ func (g *Gate) judge(round int, digest Digest, at, next *server) (c Candidate, p
 	}
 	if v := g.Validation; v != nil {
 		if math.IsNaN(at.score) {
-			if at.score, err = v.Score(at.params); err != nil {
+			if c.Before, err = v.Score(at.params); err != nil {
 				return c, false, "", fmt.Errorf("score of the current version: %w", err)
 			}
-			c.Before = at.score
+			at.score = c.Before
 		}
 		if c.Score, err = v.Score(next.params); err != nil {
 			return c, false, "", err
