@@ -426,7 +426,7 @@ func (c *Coordinator) answer(m Message) error {
 // unpack decompresses and checks an update.
 func (c *Coordinator) unpack(u *Update) error {
 	if c.plan.Secure {
-		if u.Delta != nil || u.Packed != nil || u.Control != nil {
+		if len(u.Delta)+len(u.Packed)+len(u.Control) > 0 {
 			return errors.New("an update is given in the clear, the plan is Secure")
 		}
 		if u.Weight != 0 && u.Weight != 1 {

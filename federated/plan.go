@@ -138,13 +138,12 @@ func (p Plan) Validate() error {
 			return err
 		}
 	}
-	if err := p.together(); err != nil {
-		return err
-	}
 	if p.Privacy != nil {
-		return p.Privacy.check(&p)
+		if err := p.Privacy.check(&p); err != nil {
+			return err
+		}
 	}
-	return nil
+	return p.together()
 }
 
 // together refuses what does not go together.

@@ -187,10 +187,12 @@ func (s *Simulation) work(w Worker) {
 		if err != nil {
 			m.Kind, m.Update, m.Reason = Unable, Update{}, err.Error()
 		} else {
-			row := s.row(len(u.Delta))
-			copy(row, u.Delta)
-			m.Update.Delta = row
-			m.release = func() { s.put(row) }
+			if u.Delta != nil && u.Packed == nil {
+				row := s.row(len(u.Delta))
+				copy(row, u.Delta)
+				m.Update.Delta = row
+				m.release = func() { s.put(row) }
+			}
 			if u.Control != nil {
 				m.Update.Control = append([]float32(nil), u.Control...)
 			}
