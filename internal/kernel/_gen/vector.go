@@ -11,6 +11,7 @@ func init() {
 	register("norm", writeFor(sumSquares, scaledSumSquares, dot, readStream))
 	register("axpy", writeFor(axpy.write, scale.write, add.write))
 	register("round", writeFor(roundAdd.write, fromInt.write))
+	register("words", writeFor(addWords.write, subWords.write))
 	register("elementwise", writeFor(relu.write, reluGrad.write, mul.write, maximum.write, allFinite))
 	register("elementwiseexp", writeFor(exp.write, tanh.write, sigmoid.write))
 }

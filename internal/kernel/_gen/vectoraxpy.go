@@ -35,6 +35,24 @@ var add = loop{
 	},
 }
 
+var addWords = wordLoop("addWords", "VPADDD")
+
+var subWords = wordLoop("subWords", "VPSUBD")
+
+// wordLoop works on 32-bit integers.
+func wordLoop(name, instruction string) loop {
+	return loop{
+		name: name, args: []arg{{"y", 4, "*uint32"}, {"x", 4, "*uint64"}}, unroll: times(4),
+		body: func(_ *vectorFile, s *section) {
+			t, y := s.v.reg(2*s.slot), s.v.reg(2*s.slot+1)
+			s.load(1, t)
+			s.load(0, y)
+			s.op("%s %s, %s, %s", instruction, t, y, t)
+			s.store(t, 0)
+		},
+	}
+}
+
 // roundAdd rounds with a conversion in AVX-512. AVX2 adds 1.5·2^52, beside
 // which a float64 keeps integers alone, so that the integer is the difference
 // of the bit patterns.
