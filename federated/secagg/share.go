@@ -24,7 +24,9 @@ var field = group.Ristretto255
 
 type secret [2]group.Scalar
 
-func newSecret() secret { return secret{field.RandomScalar(rand.Reader), field.RandomScalar(rand.Reader)} }
+func newSecret() secret {
+	return secret{field.RandomScalar(rand.Reader), field.RandomScalar(rand.Reader)}
+}
 
 func (s secret) bytes() []byte {
 	out := make([]byte, 0, secretSize)

@@ -1,0 +1,5 @@
+//go:build race
+
+package secagg_test
+
+const raceEnabled = true
