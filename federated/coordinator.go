@@ -1,6 +1,7 @@
 package federated
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -680,18 +681,25 @@ func (c *Coordinator) sums(ctx context.Context, first Sum) error {
 	type result struct {
 		sum       []uint32
 		survivors []ClientID
+		faults    []Fault
 		err       error
 	}
 	results := make([]result, len(all))
 	limit, cancel := context.WithTimeout(ctx, c.protocol.Deadlines.Sum)
 	defer cancel()
 	var wg sync.WaitGroup
+	var faults sync.Mutex
 	for i, a := range all {
 		wg.Go(func() {
 			r := &results[i]
 			r.sum, r.survivors, r.err = c.config.Sums.Sum(limit, SumRequest{
 				Round: a.Round, Attempt: a.Attempt, Bucket: a.Bucket, Clients: slices.Clone(a.Clients),
 				Length: c.plan.Parameters, MinSurvivors: c.plan.fewestSurvivors(),
+				Fault: func(f Fault) {
+					faults.Lock()
+					defer faults.Unlock()
+					r.faults = append(r.faults, f)
+				},
 			})
 		})
 	}
@@ -699,6 +707,13 @@ func (c *Coordinator) sums(ctx context.Context, first Sum) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	faults.Lock()
+	told := make([][]Fault, len(all)) // one that comes after its sum does not count
+	for i := range all {
+		told[i] = slices.Clone(results[i].faults)
+		slices.SortStableFunc(told[i], func(a, b Fault) int { return cmp.Compare(a.Client, b.Client) })
+	}
+	faults.Unlock()
 	for i, a := range all {
 		r := &results[i]
 		if r.err == nil {
@@ -706,7 +721,7 @@ func (c *Coordinator) sums(ctx context.Context, first Sum) error {
 		}
 		var e Event
 		if r.err != nil {
-			e = SumFailed{Round: a.Round, Attempt: a.Attempt, Bucket: a.Bucket, Unseen: errors.Is(r.err, ErrUnseen), Reason: r.err.Error()}
+			e = SumFailed{Round: a.Round, Attempt: a.Attempt, Bucket: a.Bucket, Unseen: errors.Is(r.err, ErrUnseen), Reason: r.err.Error(), Faults: told[i]}
 		} else {
 			data, digest := encodeSum(r.sum, len(r.survivors))
 			if c.vault.durable() {
@@ -718,7 +733,7 @@ func (c *Coordinator) sums(ctx context.Context, first Sum) error {
 				c.combiner = newCombiner(&c.plan, c.at)
 			}
 			c.combiner.addSum(a.Bucket, r.sum, len(r.survivors))
-			e = Summed{a.Round, a.Attempt, a.Bucket, digest, r.survivors}
+			e = Summed{a.Round, a.Attempt, a.Bucket, digest, r.survivors, told[i]}
 		}
 		c.point("summed")
 		if err := c.step(e); err != nil {

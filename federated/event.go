@@ -42,17 +42,20 @@ type (
 		Round, Attempt int
 		Reason         string
 	}
-	// Summed answers Sum. Survivors are the clients that the sum is of.
+	// Summed answers Sum. Survivors are the clients that the sum is of, Faults those whose
+	// messages no honest client sends.
 	Summed struct {
 		Round, Attempt, Bucket int
 		Sum                    Digest
 		Survivors              []ClientID
+		Faults                 []Fault
 	}
 	// SumFailed answers Sum. Unseen says that nothing was unmasked, for certain.
 	SumFailed struct {
 		Round, Attempt, Bucket int
 		Unseen                 bool
 		Reason                 string
+		Faults                 []Fault
 	}
 	// Spent answers Spend: the ledger holds the round's event.
 	Spent struct{ Round int }
@@ -94,6 +97,12 @@ type (
 	// Release ends a client's quarantine by hand.
 	Release struct{ Client ClientID }
 )
+
+// Fault is what a client did in a secure sum that no honest one does.
+type Fault struct {
+	Client ClientID
+	Reason string
+}
 
 func (Tick) event()          {}
 func (Resumed) event()       {}

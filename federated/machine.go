@@ -107,6 +107,7 @@ func (m *machine) apply(e Event) {
 		if m.current(Summing, e.Round, e.Attempt) && e.Bucket >= 0 && e.Bucket < len(s.Sums) && s.Sums[e.Bucket].State == sumPending {
 			s.Sums[e.Bucket].State = sumFailed
 			m.reveal(!e.Unseen)
+			m.faults(e.Bucket, e.Faults)
 			m.record(KindFailed, "", "bucket "+strconv.Itoa(e.Bucket)+": "+e.Reason)
 			m.closeSumsIfReady()
 		}
@@ -590,10 +591,23 @@ func (m *machine) drop(bucket int, survivors []ClientID) {
 func (m *machine) summed(e Summed) {
 	s := &m.s
 	m.reveal(true)
+	m.faults(e.Bucket, e.Faults)
 	m.drop(e.Bucket, e.Survivors)
 	s.Sums[e.Bucket] = BucketSum{State: sumKnown, Sum: e.Sum}
 	m.do(Record{Kind: KindSummed, Round: s.Round, Attempt: s.Attempt, Version: s.Version, Digest: e.Sum, Reason: "bucket " + strconv.Itoa(e.Bucket)})
 	m.closeSumsIfReady()
+}
+
+// faults strikes those of a bucket who did what honest clients do not. What they put
+// into the sum, if anything, stays in it.
+func (m *machine) faults(bucket int, faults []Fault) {
+	struck := map[ClientID]bool{}
+	for _, f := range faults {
+		if seat := m.s.seat(f.Client); seat != nil && seat.Standing == Reported && seat.Bucket == bucket && !struck[f.Client] {
+			struck[f.Client] = true
+			m.strike(f.Client, f.Reason)
+		}
+	}
 }
 
 func (m *machine) closeSumsIfReady() {

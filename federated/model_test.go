@@ -274,20 +274,20 @@ func (c *checker) choices(w *world) []happen {
 					w.released[a.Round] = int8(a.Attempt)
 				}
 			}
-			answer(func(w *world) { see(w); c.step(w, Summed{a.Round, a.Attempt, a.Bucket, Digest{2}, a.Clients}) })
+			answer(func(w *world) { see(w); c.step(w, Summed{a.Round, a.Attempt, a.Bucket, Digest{2}, a.Clients, nil}) })
 			if w.left.denials > 0 {
 				answer(func(w *world) {
 					w.left.denials--
 					see(w)
-					c.step(w, Summed{a.Round, a.Attempt, a.Bucket, Digest{2}, a.Clients[1:]})
+					c.step(w, Summed{a.Round, a.Attempt, a.Bucket, Digest{2}, a.Clients[1:], []Fault{{a.Clients[0], "a forgery"}}})
 				})
 				answer(func(w *world) {
 					w.left.denials--
 					see(w)
-					c.step(w, SumFailed{a.Round, a.Attempt, a.Bucket, false, ""})
+					c.step(w, SumFailed{a.Round, a.Attempt, a.Bucket, false, "", nil})
 				})
 			}
-			deny(SumFailed{a.Round, a.Attempt, a.Bucket, true, ""})
+			deny(SumFailed{a.Round, a.Attempt, a.Bucket, true, "", nil})
 		case Combine:
 			answer(func(w *world) {
 				c.step(w, Combined{a.Round, a.Attempt, Digest{3, byte(a.Round), byte(a.Attempt)}, nil})

@@ -24,6 +24,9 @@ type SumRequest struct {
 	Clients                []ClientID // in ascending order
 	Length                 int        // of the vectors
 	MinSurvivors           int
+	// Fault, if not nil, is to be told of clients who do what no honest client does, from
+	// any goroutine, before Sum returns. They are named in the log and struck.
+	Fault func(Fault)
 }
 
 // ErrUnseen is what errors of a [SecureSum] wrap if nothing was unmasked.

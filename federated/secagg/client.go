@@ -25,6 +25,28 @@ type Policy struct {
 	Accept func(Session) error
 }
 
+// Threshold is the lowest that the policy takes for a session of n clients with the given
+// Neighbours, or a majority of the neighbours if that is more: as many drop-outs are
+// borne as the policy allows. It may be more than there are neighbours: the cohort is
+// then too small.
+func (p *Policy) Threshold(n, neighbours int) int {
+	s := Session{Neighbours: neighbours}
+	k := s.degree(n)
+	if p.HonestServer {
+		return max(2, k/2+1, p.Colluders+1)
+	}
+	return max(2, (p.signers(n, k)+p.Colluders)/2+1)
+}
+
+// signers is how many clients there are that can consent for one of two clients next to
+// each other: their neighbours together.
+func (p *Policy) signers(n, k int) int {
+	if k == n-1 {
+		return k + 1
+	}
+	return k + 2
+}
+
 // check reports why a session is refused.
 func (p *Policy) check(s *Session) error {
 	if s.MinSurvivors < p.MinSurvivors {
@@ -36,11 +58,7 @@ func (p *Policy) check(s *Session) error {
 			return fmt.Errorf("secagg: Threshold is %d, the client demands more than its %d Colluders", s.Threshold, p.Colluders)
 		}
 	} else {
-		union := k + 2
-		if k == len(s.Clients)-1 {
-			union = k + 1
-		}
-		if 2*s.Threshold <= union+p.Colluders {
+		if union := p.signers(len(s.Clients), k); 2*s.Threshold <= union+p.Colluders {
 			return fmt.Errorf("secagg: Threshold is %d, the client demands more than (%d+%d)/2 against a malicious server with %d Colluders", s.Threshold, union, p.Colluders, p.Colluders)
 		}
 	}

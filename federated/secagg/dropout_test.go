@@ -139,7 +139,7 @@ func TestDropOutsOnGraph(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 2))
 	rounds := 40
 	if testing.Short() || raceEnabled {
-		rounds = 6
+		rounds = 12
 	}
 	sums, none := 0, 0
 	for r := range rounds {
@@ -148,7 +148,7 @@ func TestDropOutsOnGraph(t *testing.T) {
 		gone := make([]secagg.Phase, n)
 		for i := range gone {
 			gone[i] = secagg.Done
-			if rng.Float64() < 0.3*float64(r)/float64(rounds) {
+			if rng.Float64() < 0.4*float64(r)/float64(rounds) {
 				gone[i] = secagg.Phase(rng.IntN(5))
 			}
 		}

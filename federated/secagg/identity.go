@@ -18,9 +18,7 @@ const (
 // Identity is the long-lived signing key of a client: Ed25519 and ML-DSA-65 (FIPS 204)
 // side by side, so that a forger must break both.
 type Identity struct {
-	seed   [64]byte
-	ed     ed25519.PrivateKey
-	ml     *mldsa65.PrivateKey
+	seed   [64]byte // keys are expanded when they sign: that of ML-DSA takes 64 KiB
 	public *PublicIdentity
 }
 
@@ -48,12 +46,9 @@ func ParseIdentity(secret []byte) (*Identity, error) {
 }
 
 func identityOf(seed *[64]byte) *Identity {
-	id := &Identity{seed: *seed, ed: ed25519.NewKeyFromSeed(seed[:32])}
-	var pk *mldsa65.PublicKey
-	pk, id.ml = mldsa65.NewKeyFromSeed((*[32]byte)(seed[32:]))
-	edPublic := id.ed.Public().(ed25519.PublicKey)
-	id.public = &PublicIdentity{ed: edPublic, ml: pk, bytes: append(append([]byte(nil), edPublic...), pk.Bytes()...)}
-	return id
+	ed := ed25519.NewKeyFromSeed(seed[:32]).Public().(ed25519.PublicKey)
+	ml, _ := mldsa65.NewKeyFromSeed((*[32]byte)(seed[32:]))
+	return &Identity{*seed, &PublicIdentity{ed, ml, append(append([]byte(nil), ed...), ml.Bytes()...)}}
 }
 
 // Secret gives the 64 bytes that the identity is made of, for safe keeping.
@@ -64,8 +59,9 @@ func (id *Identity) Public() *PublicIdentity { return id.public }
 
 func (id *Identity) sign(message []byte) ([]byte, error) {
 	out := make([]byte, signatureSize)
-	copy(out, ed25519.Sign(id.ed, message))
-	if err := mldsa65.SignTo(id.ml, message, []byte(signatureDomain), true, out[ed25519.SignatureSize:]); err != nil {
+	copy(out, ed25519.Sign(ed25519.NewKeyFromSeed(id.seed[:32]), message))
+	_, ml := mldsa65.NewKeyFromSeed((*[32]byte)(id.seed[32:]))
+	if err := mldsa65.SignTo(ml, message, []byte(signatureDomain), true, out[ed25519.SignatureSize:]); err != nil {
 		return nil, fmt.Errorf("secagg: signing: %w", err)
 	}
 	return out, nil

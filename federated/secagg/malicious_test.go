@@ -137,6 +137,7 @@ func TestMaliciousClient(t *testing.T) {
 			require.Equal(t, c.Session.Clients[liar], refused[0].Client)
 			require.Equal(t, phase, refused[0].Phase)
 			require.Contains(t, refused[0].Reason, tc.reason, tc.name)
+			require.Equal(t, tc.name != "a replay of another attempt", refused[0].Fault, tc.name)
 			require.Empty(t, c.Refused)
 		}
 	}
@@ -263,6 +264,12 @@ func TestSplitView(t *testing.T) {
 			}
 			with = append(with, c.Server.ConsentTo(colluder, identities()[colluder], -1))
 			without = append(without, c.Server.ConsentTo(colluder, identities()[colluder], victim))
+			if half == 2 { // consents to the other view do not count, they end the session
+				mixed := append(slices.Clone(with[:2]), without[0])
+				_, err := c.Clients[1].Handle(c.Server.RevealOf(mixed))
+				require.ErrorContains(t, err, "was shown other survivors")
+				continue
+			}
 			shares := [2]int{1, 1} // the colluder has one of each
 			for i := 1; i < colluder; i++ {
 				consents := with
@@ -280,11 +287,17 @@ func TestSplitView(t *testing.T) {
 				}
 			}
 			got := shares[0] >= tc.threshold && shares[1] >= tc.threshold
-			if tc.both && half == 2 {
+			if tc.both && half == 3 {
 				require.True(t, got, "%s, %d: %v", tc.name, half, shares)
 			}
 			if !tc.both {
 				require.False(t, got, "%s, %d: %v", tc.name, half, shares)
+				// Nobody gives anything to a view that too few of the neighbours signed.
+				for i, signed := range [][][]byte{with, without} {
+					if len(signed) < tc.threshold {
+						require.Equal(t, 1, shares[i], "%s, %d: %v", tc.name, half, shares)
+					}
+				}
 			}
 		}
 	}

@@ -38,6 +38,9 @@ type Refusal struct {
 	Client string
 	Phase  Phase
 	Reason string
+	// Fault says that no honest client sends such a message; otherwise it came late, or
+	// not at all.
+	Fault bool
 }
 
 // Error implements error.
@@ -215,14 +218,14 @@ func (v *Server) sealedFor(dealer, holder int) []byte {
 func (v *Server) Receive(from string, reply []byte) error {
 	c := v.session.index(from)
 	if c < 0 {
-		return v.refuse(from, "it is no client of the session")
+		return v.late(from, "it is no client of the session")
 	}
 	k, id, r, err := readFrame(reply)
 	if err != nil {
 		return v.refuse(from, err.Error())
 	}
 	if id != v.id {
-		return v.refuse(from, "it is for another session")
+		return v.late(from, "it is for another session")
 	}
 	if k < kindAdvert {
 		return v.refuse(from, fmt.Sprintf("%q is no reply", k))
@@ -242,48 +245,55 @@ func (v *Server) Receive(from string, reply []byte) error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if reason := v.take(c, k, &st, r.rest); reason != "" {
-		refusal := Refusal{from, v.phase, reason}
+	if reason, fault := v.take(c, k, &st, r.rest); reason != "" {
+		refusal := Refusal{from, v.phase, reason, fault}
 		v.refusals = append(v.refusals, refusal)
 		return &refusal
 	}
 	return nil
 }
 
-func (v *Server) refuse(from, reason string) error {
+func (v *Server) refuse(from, reason string) error { return v.note(from, reason, true) }
+
+func (v *Server) late(from, reason string) error { return v.note(from, reason, false) }
+
+func (v *Server) note(from, reason string, fault bool) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.refusals = append(v.refusals, Refusal{from, v.phase, reason})
-	return &Refusal{from, v.phase, reason}
+	refusal := Refusal{from, v.phase, reason, fault}
+	v.refusals = append(v.refusals, refusal)
+	return &refusal
 }
 
 // Gone records that a client did not answer, and why.
-func (v *Server) Gone(client string, why error) { _ = v.refuse(client, why.Error()) }
+func (v *Server) Gone(client string, why error) { _ = v.late(client, why.Error()) }
 
-// take takes what is signed, or says why not.
-func (v *Server) take(c int, k kind, st *statement, tail []byte) (reason string) {
+// take takes what is signed, or says why not, and whether that is the client's fault.
+func (v *Server) take(c int, k kind, st *statement, tail []byte) (reason string, fault bool) {
 	// Two signed statements of one kind that differ are a client's own doing.
 	former := map[kind][]*statement{kindAdvert: v.adverts, kindShares: v.shares, kindMasked: v.masked, kindConsent: v.consents}[k]
 	if former != nil && former[c] != nil {
 		if bytes.Equal(former[c].head, st.head) {
-			return "" // a duplicate
+			return "", false // a duplicate
 		}
 		if k == kindAdvert || k == kindShares {
 			v.expelled[c] = true
 		}
-		return fmt.Sprintf("it signed two different messages of the kind %q", k)
+		return fmt.Sprintf("it signed two different messages of the kind %q", k), true
 	}
 	if v.expelled[c] {
-		return "it was expelled"
+		return "it was expelled", false
 	}
-	if want := v.phase.request().reply(); v.failed != nil || v.phase == Done || k != want {
-		return fmt.Sprintf("%q is not what the phase waits for", k)
+	if want := v.phase.request().reply(); v.failed != nil || v.phase == Done || k < want {
+		return fmt.Sprintf("%q comes too late", k), false
+	} else if k > want {
+		return fmt.Sprintf("%q comes too early", k), true
 	}
 	if !v.asked(c) {
-		return "it was not asked"
+		return "it was not asked", true
 	}
 	if v.came[c] {
-		return "" // of shares revealed, the first count
+		return "", false // of shares revealed, the first count
 	}
 	switch k {
 	case kindAdvert:
@@ -294,14 +304,14 @@ func (v *Server) take(c int, k kind, st *statement, tail []byte) (reason string)
 		reason = v.onMasked(c, st, tail)
 	case kindConsent:
 		if !bytes.Equal(st.head, v.view[:]) || len(tail) > 0 {
-			return "it consents to something else"
+			return "it consents to something else", true
 		}
 		v.consents[c] = st
 	case kindRevealed:
 		reason = v.onRevealed(c, st.head, tail)
 	}
 	v.came[c] = reason == ""
-	return reason
+	return reason, true
 }
 
 func (v *Server) onAdvert(c int, st *statement, tail []byte) string {
@@ -560,35 +570,43 @@ func (v *Server) secretOf(c int) ([]byte, error) {
 	return recoverSecret(r.holders[:t], r.shares[:t]).bytes(), nil
 }
 
-// unmask takes off the self masks of those who survived, and the pair masks of those who
-// did not from those who did.
+// unmask takes all masks off.
 func (v *Server) unmask() error {
-	var masks []mask
+	masks, err := v.masks()
+	if err != nil {
+		return err
+	}
+	applyMasks(v.sum, masks)
+	v.revealed, v.sealed = nil, nil
+	return nil
+}
+
+// masks are what to add to the sum: less the self masks of those who survived, and the
+// pair masks of those who did not from those who did.
+func (v *Server) masks() (out []mask, err error) {
 	for c := range v.u2 {
 		if !v.needed(c) {
 			continue
 		}
 		b, err := v.secretOf(c)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if v.u3[c] {
 			if commit(&v.id, c, b) != [32]byte(v.shares[c].head[32:64]) {
-				return fmt.Errorf("%q dealt shares of something else than it signed", v.session.Clients[c])
+				return nil, fmt.Errorf("%q dealt shares of something else than it signed", v.session.Clients[c])
 			}
-			masks = append(masks, mask{key: selfKey(b), sub: true})
+			out = append(out, mask{key: selfKey(b), sub: true})
 		} else {
 			pairs, err := v.pairMasks(c, b)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			masks = append(masks, pairs...)
+			out = append(out, pairs...)
 		}
 		clear(b)
 	}
-	applyMasks(v.sum, masks)
-	v.revealed, v.sealed = nil, nil
-	return nil
+	return out, nil
 }
 
 // pairMasks are those that survivors share with a client that did not survive.

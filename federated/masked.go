@@ -1,0 +1,119 @@
+package federated
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sotto-ml/sotto/federated/secagg"
+)
+
+// MaskedSum is the [SecureSum] of package secagg: clients mask what they hold such that
+// only their sum comes off. The threshold is the lowest that Policy takes.
+type MaskedSum struct {
+	// Run is public randomness that differs between runs and that nobody could foresee
+	// when the clients joined.
+	Run [32]byte
+	// Pinned are the identities of all clients, by name.
+	Pinned map[string]*secagg.PublicIdentity
+	// Policy is what clients demand: sessions that some would refuse are not begun.
+	Policy secagg.Policy
+	// Neighbours is with how many others a client shares masks: an even number, or 0 for
+	// all.
+	Neighbours int
+	// PhaseTimeout is how long clients have for each of five replies; 0 is until the
+	// plan's Deadlines.Sum. It must leave time for all five before that.
+	PhaseTimeout time.Duration
+	// Exchange carries a request to a client and its reply back. It is called from many
+	// goroutines.
+	Exchange func(ctx context.Context, to ClientID, request []byte) ([]byte, error)
+}
+
+// Sum implements [SecureSum].
+func (m *MaskedSum) Sum(ctx context.Context, r SumRequest) ([]uint32, []ClientID, error) {
+	unseen := func(err error) ([]uint32, []ClientID, error) {
+		return nil, nil, fmt.Errorf("%w: %w", err, ErrUnseen)
+	}
+	if m.Exchange == nil {
+		return unseen(errors.New("federated: MaskedSum.Exchange is missing"))
+	}
+	s := secagg.Session{
+		Run: m.Run, Round: r.Round, Attempt: r.Attempt, Bucket: r.Bucket, Length: r.Length, Neighbours: m.Neighbours,
+		Threshold:    m.Policy.Threshold(len(r.Clients), m.Neighbours),
+		MinSurvivors: max(r.MinSurvivors, m.Policy.MinSurvivors),
+	}
+	for _, c := range r.Clients {
+		s.Clients = append(s.Clients, string(c))
+	}
+	server, err := secagg.NewServer(s, m.Pinned)
+	if err != nil {
+		return unseen(err)
+	}
+	sum, names, err := secagg.Run(ctx, server, func(ctx context.Context, name string, request []byte) ([]byte, error) {
+		return m.Exchange(ctx, ClientID(name), request)
+	}, m.PhaseTimeout)
+	if r.Fault != nil {
+		for _, f := range server.Refusals() {
+			if f.Fault {
+				r.Fault(Fault{ClientID(f.Client), fmt.Sprintf("secure sum, %s: %s", f.Phase, f.Reason)})
+			}
+		}
+	}
+	if errors.Is(err, secagg.ErrUnseen) {
+		return unseen(err)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	survivors := make([]ClientID, len(names))
+	for i, name := range names {
+		survivors[i] = ClientID(name)
+	}
+	return sum, survivors, nil
+}
+
+// SessionInput gives what the client holds to a [secagg.Client] of it, as its Input.
+func (p *Protected) SessionInput(s secagg.Session) ([]uint32, error) {
+	if x, ok := p.Input(s.Round, s.Attempt); ok {
+		return x, nil
+	}
+	return nil, fmt.Errorf("federated: the client holds nothing for round %d, attempt %d", s.Round, s.Attempt)
+}
+
+// NewMaskedSum is a MaskedSum among clients of this process: each has an identity and
+// takes part in the whole protocol, with what input gives for it, or is gone if that is
+// false. MinSurvivors of the policy may be 0, for the plan's.
+func NewMaskedSum(run [32]byte, clients []ClientID, policy secagg.Policy, neighbours int, input func(c ClientID, round, attempt int) ([]uint32, bool)) (*MaskedSum, error) {
+	policy.MinSurvivors = max(2, policy.MinSurvivors)
+	m := &MaskedSum{Run: run, Pinned: map[string]*secagg.PublicIdentity{}, Policy: policy, Neighbours: neighbours}
+	identities := map[ClientID]*secagg.Identity{}
+	for _, c := range clients {
+		identities[c] = secagg.NewIdentity()
+		m.Pinned[string(c)] = identities[c].Public()
+	}
+	peers := map[ClientID]*secagg.Client{}
+	for _, c := range clients {
+		peer, err := secagg.NewClient(secagg.ClientConfig{
+			Name: string(c), Identity: identities[c], Pinned: m.Pinned, Run: run, Policy: policy,
+			Input: func(s secagg.Session) ([]uint32, error) {
+				if x, ok := input(c, s.Round, s.Attempt); ok {
+					return x, nil
+				}
+				return nil, errors.New("it is gone")
+			},
+		})
+		if err != nil {
+			return nil, err
+		}
+		peers[c] = peer
+	}
+	m.Exchange = func(_ context.Context, to ClientID, request []byte) ([]byte, error) {
+		peer := peers[to]
+		if peer == nil {
+			return nil, errors.New("it is no client of this process")
+		}
+		return peer.Handle(request)
+	}
+	return m, nil
+}
