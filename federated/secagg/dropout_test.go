@@ -187,6 +187,8 @@ func TestNothingLeaksBelowThreshold(t *testing.T) {
 			// is left has one more neighbour gone.
 			if ok := n-1-gone >= threshold; ok && err != nil || !ok && (!errors.Is(err, secagg.ErrUnseen) || revealed > 0) {
 				t.Errorf("%d gone from %s on: %v, %d replies with shares", gone, phase, err, revealed)
+			} else if !ok { // nobody is asked for a phase that leads nowhere
+				require.ErrorContains(t, err, "secagg: "+phase.String())
 			}
 		}
 	}

@@ -107,3 +107,12 @@ func (v *Server) Believe(reply []byte) {
 		v.masked[st.from] = &st
 	}
 }
+
+// ReplaceMaskKey puts another key than it advertised in a client's place.
+func (v *Server) ReplaceMaskKey(c int) {
+	key, err := suite.kem.GenerateKey()
+	if err != nil {
+		panic(err)
+	}
+	copy(v.adverts[c].head[publicKeySize:], key.PublicKey().Bytes())
+}

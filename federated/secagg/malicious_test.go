@@ -201,6 +201,7 @@ func TestLyingDealer(t *testing.T) {
 			})
 		}
 		sum, _, err := c.Run()
+		require.Empty(t, c.Server.Refusals()) // holders do not pass on what was not signed
 		if wrong == 1 {
 			require.NoError(t, err)
 			require.Equal(t, sumOf(11, 0, 1, 2, 3, 4, 5), sum)
@@ -221,7 +222,17 @@ func TestLyingDealer(t *testing.T) {
 		})
 	}
 	_, _, err := c.Run()
-	require.ErrorContains(t, err, `"client-00002" dealt shares of something else`)
+	require.ErrorContains(t, err, `"client-00002" dealt shares of something else than it signed`)
+
+	// A mask key that is not the secret's, of one who dropped out.
+	c = cohort(n, 4, 1)
+	c.Drop = func(p secagg.Phase, i int) bool { return p >= secagg.Mask && i == dealer }
+	require.NoError(t, c.Start())
+	for c.Server.Phase() < secagg.Unmask {
+		require.NoError(t, c.Step())
+	}
+	c.Server.ReplaceMaskKey(dealer)
+	require.ErrorContains(t, c.Step(), `"client-00002" dealt shares of something else than its key`)
 }
 
 // A malicious server shows some clients a survivor as gone, to have both of its secrets.
@@ -482,6 +493,12 @@ func TestClientOrder(t *testing.T) {
 		}
 		require.Equal(t, p != secagg.Unmask, client.Holds())
 	}
+	foreign := cohort(5, 4, 0)
+	foreign.Session.Run[0] ^= 1
+	foreign.Session.Round++
+	require.NoError(t, foreign.Start())
+	_, err := client.Handle(foreign.Server.Request(foreign.Session.Clients[0]))
+	require.ErrorContains(t, err, "another run")
 	// Sessions of this or an earlier position are over, whatever else they say.
 	for _, at := range []secagg.Position{{Round: 3, Attempt: 0}, {Round: 2, Attempt: 9}} {
 		d := cohort(5, 4, 0)
@@ -493,7 +510,7 @@ func TestClientOrder(t *testing.T) {
 	d := cohort(5, 4, 0)
 	d.Session.Attempt = 1
 	require.NoError(t, d.Start())
-	_, err := client.Handle(d.Server.Request(d.Session.Clients[0]))
+	_, err = client.Handle(d.Server.Request(d.Session.Clients[0]))
 	require.NoError(t, err)
 }
 

@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Phase is what a [Server] waits for.
@@ -582,31 +584,42 @@ func (v *Server) unmask() error {
 }
 
 // masks are what to add to the sum: less the self masks of those who survived, and the
-// pair masks of those who did not from those who did.
-func (v *Server) masks() (out []mask, err error) {
+// pair masks of those who did not from those who did. Secrets are recovered on all cores.
+func (v *Server) masks() ([]mask, error) {
 	for c := range v.u2 {
-		if !v.needed(c) {
-			continue
-		}
-		b, err := v.secretOf(c)
-		if err != nil {
-			return nil, err
-		}
-		if v.u3[c] {
-			if commit(&v.id, c, b) != [32]byte(v.shares[c].head[32:64]) {
-				return nil, fmt.Errorf("%q dealt shares of something else than it signed", v.session.Clients[c])
-			}
-			out = append(out, mask{key: selfKey(b), sub: true})
-		} else {
-			pairs, err := v.pairMasks(c, b)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, pairs...)
-		}
-		clear(b)
+		v.graph.neighbours(c) // known from here on, for all goroutines
 	}
-	return out, nil
+	found := make([][]mask, len(v.u2))
+	failed := make([]error, len(v.u2))
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for c := int(next.Add(1)) - 1; c < len(v.u2); c = int(next.Add(1)) - 1 {
+				if v.needed(c) {
+					found[c], failed[c] = v.masksOf(c)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return slices.Concat(found...), errors.Join(failed...)
+}
+
+// masksOf are those that a client's secret gives.
+func (v *Server) masksOf(c int) ([]mask, error) {
+	b, err := v.secretOf(c)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(b)
+	if !v.u3[c] {
+		return v.pairMasks(c, b)
+	}
+	if commit(&v.id, c, b) != [32]byte(v.shares[c].head[32:64]) {
+		return nil, fmt.Errorf("%q dealt shares of something else than it signed", v.session.Clients[c])
+	}
+	return []mask{{key: selfKey(b), sub: true}}, nil
 }
 
 // pairMasks are those that survivors share with a client that did not survive.
