@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"nn":                   {"internal/kernel", "internal/stream", "internal/atomicfile"},
 	"nn/whitening":         {"internal/kernel"},
 	"he":                   {"internal/kernel", "internal/stream", "internal/atomicfile", "nn"},
-	"federated":            {"internal/kernel", "internal/stream", "internal/atomicfile", "aggregate", "dp", "dp/accounting", "dp/accounting/ledger", "dp/noise"},
+	"federated":            {"internal/kernel", "internal/stream", "internal/atomicfile", "aggregate", "dp", "dp/accounting", "dp/accounting/ledger", "dp/noise", "federated/secagg"},
 	"federated/secagg":     {"internal/kernel", "internal/stream"},
 	"examples":             {"*"},
 	"benchmarks":           {"*"},
@@ -55,8 +55,8 @@ var external = map[string][]string{
 	"nn":                   {"golang.org/x/sys"},
 	"nn/whitening":         {"golang.org/x/sys", "gonum.org/v1/gonum"},
 	"he":                   {"golang.org/x", "gonum.org/v1/gonum", "github.com/tuneinsight/lattigo/v5", "github.com/ALTree/bigfloat", "github.com/google/go-cmp", "github.com/stretchr/testify", "go.yaml.in/yaml/v3"},
-	"federated":            {"golang.org/x/sys", "gonum.org/v1/gonum"},
-	"federated/secagg":     {"golang.org/x/sys", "github.com/cloudflare/circl"},
+	"federated":            {"golang.org/x", "gonum.org/v1/gonum", "github.com/cloudflare/circl", "github.com/bwesterb/go-ristretto"},
+	"federated/secagg":     {"golang.org/x", "github.com/cloudflare/circl", "github.com/bwesterb/go-ristretto"},
 	"internal/report":      {"*"},
 }
 
