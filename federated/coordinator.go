@@ -37,7 +37,8 @@ type Config struct {
 	Log io.Writer
 	// Keep is how many versions memory keeps without a Folder, for RollBack; 0 is 16.
 	Keep int
-	// Watch, if not nil, is told every decision, from the goroutine of Run.
+	// Watch, if not nil, is told every decision, from the goroutine of Run. It may call
+	// Params, Version, State and Spent: of a version that was accepted they are those.
 	Watch func(Record)
 	// Now is the clock; nil is time.Now. It must not run backwards.
 	Now func() time.Time
@@ -821,7 +822,7 @@ func (c *Coordinator) approve(ctx context.Context, a Approve) error {
 }
 
 // Params writes the current version's parameters to dst and returns it; nil allocates.
-// It must not be called while Run runs, nor must Version, State and Spent.
+// Only Config.Watch may call it while Run runs; so with Version, State and Spent.
 func (c *Coordinator) Params(dst []float32) []float32 {
 	if dst == nil {
 		dst = make([]float32, len(c.at.params))

@@ -96,6 +96,16 @@ func (p *Plan) buckets() int {
 	return n
 }
 
+// Sums is the number of sums that a round's updates are put into: one, or that of
+// Buckets, whose error it returns.
+func (p Plan) Sums() (int, error) {
+	if p.Buckets == nil {
+		return 1, nil
+	}
+	n, _, err := p.Buckets.count(p.Rule)
+	return n, err
+}
+
 // Validate returns an error that names the field, its value and what is allowed, if the
 // plan cannot be run.
 func (p Plan) Validate() error {
@@ -204,6 +214,9 @@ func (p *Plan) together() error {
 		if err := p.encoding().check(); err != nil {
 			return err
 		}
+		if err := p.largeEnough(); err != nil {
+			return err
+		}
 	}
 	if p.Compression != nil {
 		_, sparse := p.Compression.(TopK)
@@ -216,6 +229,30 @@ func (p *Plan) together() error {
 		if _, local := p.Privacy.(Local); local && sparse {
 			return errors.New("federated: TopK with Local: the largest elements of a noised update are noise")
 		}
+	}
+	return nil
+}
+
+// largeEnough refuses cohorts that leave too few sums of enough clients, even if all
+// answer.
+func (p *Plan) largeEnough() error {
+	buckets, need := p.buckets(), 1
+	if p.Buckets != nil {
+		_, need, _ = p.Buckets.count(p.Rule)
+	}
+	cohort := p.maxCohort()
+	if n := p.Selection.sizes().enough; n > 0 {
+		cohort = min(cohort, n)
+	}
+	floor, large := p.fewestSurvivors(), 0
+	switch each := cohort / buckets; {
+	case each >= floor:
+		large = buckets
+	case each == floor-1:
+		large = cohort % buckets
+	}
+	if large < need {
+		return fmt.Errorf("federated: Secure with %d clients in %d sums: %d of these are of at least %d clients, must be at least %d", cohort, buckets, large, floor, need)
 	}
 	return nil
 }
