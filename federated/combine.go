@@ -136,7 +136,8 @@ func (c *combiner) addSum(bucket int, sum []uint32, survivors int) {
 	c.added += survivors
 }
 
-// mean combines what was added. Refused are clients that the rule refused.
+// mean combines what was added. Refused are clients whose rows the rule found to be what
+// no honest client sends.
 func (c *combiner) mean(key *stream.Key, round int) (out []float32, refused []ClientID, err error) {
 	p := c.plan
 	if c.keeps() {
@@ -145,7 +146,8 @@ func (c *combiner) mean(key *stream.Key, round int) (out []float32, refused []Cl
 			return nil, nil, err
 		}
 		for i, r := range v.Clients {
-			if i < len(c.names) && r.Rejected != 0 {
+			// To be outvoted is no offence: Krum outvotes all but one.
+			if i < len(c.names) && r.Rejected != aggregate.Kept && r.Rejected != aggregate.Outvoted {
 				refused = append(refused, c.names[i])
 			}
 		}
