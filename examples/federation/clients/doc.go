@@ -8,6 +8,7 @@ package clients
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/sotto-ml/sotto/internal/mnist"
 	"github.com/sotto-ml/sotto/nn"
@@ -20,8 +21,14 @@ type Data struct {
 	TestLabels  []int
 }
 
-// Load reads MNIST from a folder, or from where package mnist finds it.
+var loaded sync.Map // folder to *Data
+
+// Load reads MNIST from a folder, or from where package mnist finds it; once for each.
 func Load(folder string) (*Data, error) {
+	if d, ok := loaded.Load(folder); ok {
+		again := *d.(*Data)
+		return &again, nil
+	}
 	dir, err := mnist.Locate(folder)
 	if err != nil {
 		return nil, err
@@ -30,7 +37,10 @@ func Load(folder string) (*Data, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Data{train.Rows(), test.Rows(), train.Labels, test.Labels}, nil
+	d := Data{train.Rows(), test.Rows(), train.Labels, test.Labels}
+	again := d
+	loaded.Store(folder, &again)
+	return &d, nil
 }
 
 // Models are the networks to choose from; "cnn" is that of examples/mnist.

@@ -151,7 +151,9 @@ func (r *Run) prepare() (*session, federated.Config, error) {
 		}
 	}
 	if r.Plan.Quarantine.Strikes > 0 {
-		r.Plan.MinMembers = max(1, len(r.Parts)/2) // rounds go on without those who are out
+		// Rounds go on without liars that are out. The first does not wait for them, as
+		// those with the highest numbers join last.
+		r.Plan.MinMembers = min(r.Plan.MinMembers, len(r.Parts))
 	}
 	s := &session{Run: r, memories: make([]memory, n), turn: make([]*Learner, n), tester: model}
 	if s.labels, err = nn.Labels(r.Data.TestLabels, mnist.Classes); err != nil {
