@@ -8,6 +8,7 @@ import (
 
 	"github.com/sotto-ml/sotto/aggregate/attack"
 	"github.com/sotto-ml/sotto/federated"
+	"github.com/sotto-ml/sotto/internal/kernel"
 	"github.com/sotto-ml/sotto/internal/mnist"
 	"github.com/sotto-ml/sotto/nn"
 )
@@ -110,7 +111,8 @@ func (l *Learner) Learn(params []float32, part []int, round int, seed uint64, fl
 	if steps == 0 {
 		steps = l.local.Epochs * ((len(part) + batch - 1) / batch)
 	}
-	rate, shrink := float32(l.local.rate(round)), float32(l.local.Decay)
+	rate := float32(l.local.rate(round))
+	shrink := 1 - rate*float32(l.local.Decay)
 	from := len(part)
 	for s := range steps {
 		if from >= len(part) {
@@ -129,9 +131,10 @@ func (l *Learner) Learn(params []float32, part []int, round int, seed uint64, fl
 		if adjust != nil {
 			adjust(l.grad, at)
 		}
-		for j, g := range l.grad {
-			at[j] -= rate * (g + shrink*at[j])
+		if l.local.Decay != 0 {
+			kernel.Scale(at, shrink, at)
 		}
+		kernel.Axpy(at, -rate, l.grad)
 	}
 	return steps
 }
@@ -160,9 +163,8 @@ func (l *Learner) train(_ context.Context, t federated.Task, part []int, seed ui
 		adjust = func(grad, at []float32) { t.Adjust(grad, at, nil) }
 	}
 	steps := l.Learn(t.Params, part, t.Round, seed, flip, adjust)
-	for j, w := range l.model.Params() {
-		l.delta[j] = w - t.Params[j]
-	}
+	copy(l.delta, l.model.Params())
+	kernel.Axpy(l.delta, -1, t.Params)
 	u := federated.Update{Delta: l.delta, Weight: float64(len(part)), Steps: steps}
 	if t.Control != nil {
 		u.Control = own.control.Change(l.control, t, l.delta, steps, l.local.rate(t.Round))
