@@ -32,3 +32,14 @@ func TestRuleRefuses(t *testing.T) {
 		require.NotEqual(t, KindQuarantined, r.Kind, r)
 	}
 }
+
+// What a rule remembers would be lost with the process.
+func TestFolderRefusesRulesThatRemember(t *testing.T) {
+	plan := Plan{Parameters: 1, Rounds: 1, Strategy: FedAvg{}, Selection: All{}, Rule: &aggregate.CenteredClipping{Tau: 1, Steps: 1}}
+	config := Config{Initial: make([]float32, 1), Transport: NewInProcess(), Folder: t.TempDir()}
+	_, err := New(plan, config)
+	require.ErrorContains(t, err, "its momentum is not in the checkpoint")
+	config.Folder = ""
+	_, err = New(plan, config)
+	require.NoError(t, err)
+}

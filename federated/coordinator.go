@@ -40,6 +40,9 @@ type Config struct {
 	// Watch, if not nil, is told every decision, from the goroutine of Run. It may call
 	// Params, Version, State and Spent: of a version that was accepted they are those.
 	Watch func(Record)
+	// Trace, if not nil, is told every event, from the goroutines of New and Run. All of
+	// a run's, given to [Step] one after another from [Protocol.Start] on, lead to its state again.
+	Trace func(Event)
 	// Now is the clock; nil is time.Now. It must not run backwards.
 	Now func() time.Time
 }
@@ -107,6 +110,11 @@ func New(plan Plan, config Config) (*Coordinator, error) {
 	case config.Keep < 0:
 		return nil, fmt.Errorf("federated: Config.Keep is %d, must be at least 0", config.Keep)
 	}
+	if config.Folder != "" {
+		if err := checkDurable(plan.Rule); err != nil {
+			return nil, err
+		}
+	}
 	c := &Coordinator{plan: plan, config: config, protocol: plan.protocol(), digest: plan.digest(), versions: map[int]*server{}, held: map[ClientID]Message{}}
 	c.m.p = &c.protocol
 	if c.config.Now == nil {
@@ -133,8 +141,7 @@ func (c *Coordinator) open() (err error) {
 		c.log = &chain{to: c.config.Log}
 		c.at = newServer(&c.plan, c.config.Initial)
 		c.versions[0] = c.at
-		c.m.s.Now = c.now()
-		c.m.enter(Waiting, c.protocol.Deadlines.Wait)
+		c.m.s = c.protocol.Start(c.now())
 		return nil
 	}
 	if c.log, c.logFile, err = openChain(c.vault.folder + string(os.PathSeparator) + logName); err != nil {
@@ -146,8 +153,7 @@ func (c *Coordinator) open() (err error) {
 		if err := c.vault.put(versionName(0), data); err != nil {
 			return err
 		}
-		c.m.s.Now = c.now()
-		c.m.enter(Waiting, c.protocol.Deadlines.Wait)
+		c.m.s = c.protocol.Start(c.now())
 		return c.save()
 	}
 	data, err := c.vault.get(stateName)
@@ -226,15 +232,22 @@ func (c *Coordinator) point(name string) {
 	}
 }
 
+func (c *Coordinator) apply(e Event) {
+	if c.config.Trace != nil {
+		c.config.Trace(e)
+	}
+	c.m.apply(e)
+}
+
 // step is one transition: the time, an event, the log, the checkpoint.
 func (c *Coordinator) step(e Event) error {
 	m := &c.m
 	if _, resumed := e.(Resumed); !resumed {
 		if now := c.now(); now > m.s.Now {
-			m.apply(Tick{now})
+			c.apply(Tick{now})
 		}
 	}
-	m.apply(e)
+	c.apply(e)
 	for _, a := range m.out {
 		r, ok := a.(Record)
 		if !ok {

@@ -173,6 +173,9 @@ func (p *Plan) together() error {
 		}
 	}
 	if p.Rule != nil {
+		if err := checkRule(p.Rule); err != nil {
+			return err
+		}
 		switch {
 		case n.weighted:
 			return fmt.Errorf("federated: Rule %T with weighted %s: rules count clients, and a weight is what a liar would lie about; use an unweighted strategy, or a rule with Weights of your own", p.Rule, name)
@@ -255,6 +258,14 @@ func (p *Plan) largeEnough() error {
 		return fmt.Errorf("federated: Secure with %d clients in %d sums: %d of these are of at least %d clients, must be at least %d", cohort, buckets, large, floor, need)
 	}
 	return nil
+}
+
+// Protocol gives the constants that [Step] runs the plan by.
+func (p Plan) Protocol() (Protocol, error) {
+	if err := p.Validate(); err != nil {
+		return Protocol{}, err
+	}
+	return p.protocol(), nil
 }
 
 // protocol gives the constants of the plan's state machine. The plan is valid.

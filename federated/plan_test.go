@@ -53,8 +53,16 @@ func TestPlanRefuses(t *testing.T) {
 		"FedBuff with Selection federated.Uniform":   func(p *Plan) { p.Selection, p.Strategy = Uniform{Clients: 2}, buff },
 		"Rule aggregate.Median with weighted FedAvg": func(p *Plan) { p.Rule, p.Strategy = aggregate.Median{}, weighted },
 		"Rule aggregate.Median with Scaffold":        func(p *Plan) { p.Rule, p.Strategy = aggregate.Median{}, Scaffold{} },
-		"Buckets without Rule":                       func(p *Plan) { p.Buckets = &Buckets{} },
-		"Buckets.F is -1":                            func(p *Plan) { p.Rule, p.Buckets = aggregate.Median{}, &Buckets{F: -1} },
+		"it trusts a row by its index":               func(p *Plan) { p.Rule = aggregate.Chain{aggregate.NNM{F: 1}, aggregate.MoNNA{F: 1}} },
+		"it is kept by the index of rows": func(p *Plan) {
+			p.Rule = aggregate.Guard{Rule: func(int) aggregate.Rule { return &aggregate.FoolsGold{} }}
+		},
+		"Secure with 8 clients in 5 sums": func(p *Plan) {
+			p.Secure, p.MaxNorm, p.MaxMembers = true, 1, 8
+			p.Rule, p.Buckets = aggregate.TrimmedMean{F: 2}, &Buckets{F: 2, Count: 5}
+		},
+		"Buckets without Rule": func(p *Plan) { p.Buckets = &Buckets{} },
+		"Buckets.F is -1":      func(p *Plan) { p.Rule, p.Buckets = aggregate.Median{}, &Buckets{F: -1} },
 		"gives fewer updates than the 9 buckets": func(p *Plan) {
 			p.Rule, p.Buckets, p.Selection = aggregate.TrimmedMean{F: 2}, &Buckets{F: 2}, Uniform{Clients: 8}
 		},

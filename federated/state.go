@@ -213,6 +213,13 @@ type Protocol struct {
 	Deadlines   Deadlines     `json:"deadlines"`
 }
 
+// Start is the state of a server that has been told nothing yet: it waits for clients.
+func (p *Protocol) Start(now Instant) State {
+	m := machine{p: p, s: State{Now: now}}
+	m.enter(Waiting, p.Deadlines.Wait)
+	return m.s
+}
+
 // Deadlines say how long each phase may last, all positive. Work is for what the server
 // does by itself.
 type Deadlines struct {
