@@ -1,7 +1,6 @@
 package federated
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -111,24 +110,61 @@ func packedHead(data []byte, tag byte, d int) ([]byte, error) {
 func (c TopK) kept(d int) int { return min(d, int(math.Ceil(c.Share*float64(d)))) }
 
 func (c TopK) pack(x, residual []float32, _ *rand.Rand) []byte {
-	order := make([]int, len(x))
-	for j := range order {
-		order[j] = j
-		residual[j] += x[j]
+	for j, v := range x {
+		residual[j] += v
 	}
-	slices.SortFunc(order, func(a, b int) int {
-		return cmp.Or(cmp.Compare(math.Abs(float64(residual[b])), math.Abs(float64(residual[a]))), cmp.Compare(a, b))
-	})
-	order = order[:c.kept(len(x))]
-	slices.Sort(order)
-	out := append(make([]byte, 0, 5+8*len(order)), topKTag)
+	k := c.kept(len(x))
+	least, ties := kthLargest(residual, k)
+	out := append(make([]byte, 0, 5+8*k), topKTag)
 	out = binary.LittleEndian.AppendUint32(out, uint32(len(x)))
-	for _, j := range order {
+	for j, v := range residual {
+		switch m := magnitude(v); {
+		case m < least:
+			continue
+		case m == least:
+			if ties == 0 {
+				continue
+			}
+			ties--
+		}
 		out = binary.LittleEndian.AppendUint32(out, uint32(j))
-		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(residual[j]))
+		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(v))
 		residual[j] = 0
 	}
 	return out
+}
+
+// magnitude is |x| as a number that is ordered as |x| is.
+func magnitude(x float32) uint32 { return math.Float32bits(x) &^ (1 << 31) }
+
+// kthLargest returns the k-th largest magnitude of x, and how many of those that are
+// equal to it are among the k largest. It counts by the upper half of the bits, and
+// sorts only those that share the k-th's.
+func kthLargest(x []float32, k int) (least uint32, ties int) {
+	const shift = 15
+	count := make([]int, 1<<(31-shift))
+	for _, v := range x {
+		count[magnitude(v)>>shift]++
+	}
+	bin, above := len(count)-1, 0
+	for above+count[bin] < k {
+		above += count[bin]
+		bin--
+	}
+	same := make([]uint32, 0, count[bin])
+	for _, v := range x {
+		if m := magnitude(v); m>>shift == uint32(bin) {
+			same = append(same, m)
+		}
+	}
+	slices.Sort(same)
+	least = same[len(same)-(k-above)]
+	for _, m := range same {
+		if m > least {
+			above++
+		}
+	}
+	return least, k - above
 }
 
 func (c TopK) unpack(data []byte, d int) ([]float32, error) {

@@ -1,9 +1,11 @@
 package federated
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -148,4 +150,41 @@ func FuzzUnpack(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TopK keeps what sorting all by magnitude keeps, the first of equals.
+func TestTopKEqualsSorting(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	for range 300 {
+		d := 1 + r.IntN(200)
+		x := make([]float32, d)
+		for j := range x {
+			switch r.IntN(4) {
+			case 0: // many equals
+				x[j] = float32(r.IntN(3) - 1)
+			case 1:
+				x[j] = float32(r.NormFloat64() * math.Pow(10, float64(r.IntN(80)-40)))
+			default:
+				x[j] = float32(r.NormFloat64())
+			}
+		}
+		c := TopK{Share: 1 - r.Float64()}
+		order := make([]int, d)
+		for j := range order {
+			order[j] = j
+		}
+		slices.SortStableFunc(order, func(a, b int) int {
+			return cmp.Compare(math.Abs(float64(x[b])), math.Abs(float64(x[a])))
+		})
+		want := make([]float32, d)
+		left := slices.Clone(x)
+		for _, j := range order[:c.kept(d)] {
+			want[j], left[j] = x[j], 0
+		}
+		residual := make([]float32, d)
+		got, err := c.unpack(c.pack(x, residual, nil), d)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		require.Equal(t, left, residual)
+	}
 }
