@@ -23,7 +23,7 @@ func TestRun(t *testing.T) {
 	require.NoError(t, err)
 	var rows []row
 	require.NoError(t, json.Unmarshal(raw, &rows))
-	require.Len(t, rows, 3+1+3*3+3)
+	require.Len(t, rows, 3+1+3*4+3)
 	for _, r := range rows {
 		require.Equal(t, 1, r.Rounds)
 		require.Positive(t, r.Accuracy)

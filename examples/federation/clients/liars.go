@@ -29,6 +29,9 @@ type Attack struct {
 var Attacks = []Attack{
 	{Name: "none"},
 	{Name: "signflip", Forge: func(int, int, aggregate.Rule, uint64) attack.Attack { return attack.SignFlip{} }},
+	// With a fifth of liars, four times the mean turned round leaves nothing of it (Li et
+	// al. 2019, "RSA", whose sign flip has this size).
+	{Name: "signflip-4", Forge: func(int, int, aggregate.Rule, uint64) attack.Attack { return attack.IPM{Tau: 4} }},
 	{Name: "ipm", Forge: func(int, int, aggregate.Rule, uint64) attack.Attack { return attack.IPM{Tau: 0.5} }},
 	{Name: "strong-ipm", Forge: func(n, f int, _ aggregate.Rule, _ uint64) attack.Attack {
 		return attack.IPM{Tau: 1.5 * float64(n-f) / float64(max(f, 1))} // turns the mean round
