@@ -6,6 +6,7 @@ import (
 	"github.com/sotto-ml/sotto/aggregate"
 	"github.com/sotto-ml/sotto/examples/federation/clients"
 	"github.com/sotto-ml/sotto/federated"
+	"github.com/sotto-ml/sotto/federated/secagg"
 	"github.com/sotto-ml/sotto/internal/report"
 )
 
@@ -48,10 +49,8 @@ func robust(s settings, d *clients.Data) ([]row, error) {
 		plan.Rounds, plan.Strategy, plan.Selection, plan.MinCohort, plan.Seed = s.length(80, 30), federated.FedAvg{}, federated.All{}, honest, s.seed
 		return s.do(&clients.Run{
 			Plan: plan, Data: d, Model: "cnn", Parts: clients.Gamma(d.TrainLabels, honest, spread, s.seed), Liars: liars, Attack: named(attack), Seed: s.seed,
-			Local: clients.Local{Steps: 5, Batch: 25, Rate: 0.2, Momentum: 0.9},
-			Secure: func(input func(federated.ClientID, int, int) ([]uint32, bool)) federated.SecureSum {
-				return federated.PlainSum{Input: input}
-			},
+			Local:  clients.Local{Steps: 5, Batch: 25, Rate: 0.2, Momentum: 0.9},
+			Policy: secagg.Policy{HonestServer: true},
 			// Accuracy is wanted at the end; a few points before show how it went.
 			EvalEvery: 10,
 		}, row{Part: "robust", Name: name, Attack: attack})

@@ -29,6 +29,8 @@ type settings struct {
 	epsilon, delta, clip           float64
 	adaptive                       bool
 	survivors, colluders           int
+	neighbours                     int
+	malicious                      bool
 	secure                         bool
 	dropout                        float64
 	compress                       string
@@ -74,8 +76,10 @@ func parse(args []string, out io.Writer) (s settings, err error) {
 	f.Float64Var(&s.clip, "clip", 0, "largest norm of an update (0: 1 with -dp, 10 with -secure alone)")
 	f.BoolVar(&s.adaptive, "adaptive", false, "let the clip norm follow the median of norms, for -dp central")
 	f.IntVar(&s.survivors, "survivors", 0, "fewest clients of a sum, for -dp distributed (0: by -dropout)")
-	f.IntVar(&s.colluders, "colluders", 0, "clients of a sum who may be with the server, for -dp distributed")
-	f.BoolVar(&s.secure, "secure", false, "the server sees sums alone")
+	f.IntVar(&s.colluders, "colluders", 0, "clients of a sum who may be with the server, for -secure and -dp distributed")
+	f.BoolVar(&s.secure, "secure", false, "the server sees sums alone, under masks")
+	f.BoolVar(&s.malicious, "malicious", false, "with -secure: clients expect the server to break the protocol, and bear fewer drop-outs")
+	f.IntVar(&s.neighbours, "neighbours", 0, "with -secure: others that a client shares masks with, an even number (0: all)")
 	f.Float64Var(&s.dropout, "dropout", 0, "chance that a client fails in a round")
 	f.StringVar(&s.compress, "compress", "none", "updates on the wire: 8bit, topk (a tenth) or none")
 	f.Float64Var(&s.drop, "gate", 0, "reject models whose accuracy on 1,000 held-out images falls by more (0: no gate)")
@@ -132,12 +136,18 @@ func (s *settings) check() error {
 		return fmt.Errorf("federation: -buckets is %d, must be at least 0", s.buckets)
 	case !(s.drop >= 0 && s.drop < 1):
 		return fmt.Errorf("federation: -gate is %v, must be in [0, 1)", s.drop)
-	case s.dp == "none" && (s.adaptive || s.survivors != 0 || s.colluders != 0):
-		return fmt.Errorf("federation: -adaptive, -survivors and -colluders need -dp, which is none")
+	case !s.secure && (s.malicious || s.neighbours != 0 || s.colluders != 0):
+		return fmt.Errorf("federation: -malicious, -neighbours and -colluders need -secure")
+	case s.neighbours < 0 || s.neighbours%2 != 0:
+		return fmt.Errorf("federation: -neighbours is %d, must be 0 or an even number", s.neighbours)
+	case s.colluders < 0:
+		return fmt.Errorf("federation: -colluders is %d, must be at least 0", s.colluders)
+	case s.dp == "none" && (s.adaptive || s.survivors != 0):
+		return fmt.Errorf("federation: -adaptive and -survivors need -dp, which is none")
 	case s.adaptive && s.dp != "central":
 		return fmt.Errorf("federation: -adaptive goes with -dp central, not %q: only who sees all norms can follow them", s.dp)
-	case s.dp != "distributed" && (s.survivors != 0 || s.colluders != 0):
-		return fmt.Errorf("federation: -survivors and -colluders go with -dp distributed, not %q", s.dp)
+	case s.dp != "distributed" && s.survivors != 0:
+		return fmt.Errorf("federation: -survivors goes with -dp distributed, not %q", s.dp)
 	case s.byzantine > 0 && s.strategy == "fedbuff":
 		return fmt.Errorf("federation: -byzantine with -strategy fedbuff: these liars wait for all others of a round, and a buffer has no rounds")
 	}

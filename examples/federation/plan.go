@@ -9,6 +9,7 @@ import (
 	"github.com/sotto-ml/sotto/dp/accounting"
 	"github.com/sotto-ml/sotto/examples/federation/clients"
 	"github.com/sotto-ml/sotto/federated"
+	"github.com/sotto-ml/sotto/federated/secagg"
 	"github.com/sotto-ml/sotto/internal/mnist"
 	"github.com/sotto-ml/sotto/nn"
 )
@@ -19,7 +20,7 @@ const heldOut = 1000
 // build makes the run, but for the data, and the plan with the noise that the budget
 // asks for.
 func (s *settings) build() (*clients.Run, error) {
-	r := &clients.Run{Model: s.model, Local: s.local, Liars: s.byzantine, DropOut: s.dropout, Seed: s.seed, Secure: secureSum}
+	r := &clients.Run{Model: s.model, Local: s.local, Liars: s.byzantine, DropOut: s.dropout, Seed: s.seed, Policy: secagg.Policy{HonestServer: !s.malicious, Colluders: s.colluders}, Neighbours: s.neighbours}
 	model, err := clients.NewModel(s.model, s.seed)
 	if err != nil {
 		return nil, fmt.Errorf("federation: -model: %w", err)

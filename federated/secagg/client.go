@@ -33,9 +33,9 @@ func (p *Policy) Threshold(n, neighbours int) int {
 	s := Session{Neighbours: neighbours}
 	k := s.degree(n)
 	if p.HonestServer {
-		return max(2, k/2+1, p.Colluders+1)
+		return max(1, k/2+1, p.Colluders+1)
 	}
-	return max(2, (p.signers(n, k)+p.Colluders)/2+1)
+	return (p.signers(n, k)+p.Colluders)/2 + 1
 }
 
 // signers is how many clients there are that can consent for one of two clients next to

@@ -71,17 +71,32 @@ func errorsOf(refusals []secagg.Refusal) (out []error) {
 }
 
 // In a cohort that is joined completely, the sum must come if, and only if, in every
-// phase enough are left: all patterns of four clients that drop out anywhere.
+// phase enough are left: all patterns of two, three and four clients that drop out
+// anywhere.
 func TestEveryDropOut(t *testing.T) {
-	const n, threshold, least = 4, 2, 2
-	s := session(n, 0, threshold, least, 5)
-	policy := secagg.Policy{MinSurvivors: least, HonestServer: true, Colluders: 1}
+	for _, tc := range []struct {
+		n, threshold, least int
+		policy              secagg.Policy
+	}{
+		{2, 1, 2, secagg.Policy{MinSurvivors: 2, HonestServer: true}},
+		{3, 1, 2, secagg.Policy{MinSurvivors: 2, HonestServer: true}},
+		{4, 2, 2, secagg.Policy{MinSurvivors: 2, HonestServer: true, Colluders: 1}},
+		{4, 3, 3, secagg.Policy{MinSurvivors: 3}},
+	} {
+		t.Run(fmt.Sprintf("n=%d/t=%d", tc.n, tc.threshold), func(t *testing.T) {
+			everyDropOut(t, session(tc.n, 0, tc.threshold, tc.least, 5), tc.policy)
+		})
+	}
+}
+
+func everyDropOut(t *testing.T, s secagg.Session, policy secagg.Policy) {
+	n := len(s.Clients)
 	patterns := 1
 	for range n {
 		patterns *= int(secagg.Done) + 1
 	}
 	stride := 1
-	if testing.Short() || raceEnabled {
+	if n > 3 && (testing.Short() || raceEnabled) {
 		stride = 17
 	}
 	work := make(chan int)
@@ -104,10 +119,11 @@ func TestEveryDropOut(t *testing.T) {
 					return count
 				}
 				// All who shared are neighbours of each other.
-				want := left(secagg.Advertise, -1) > threshold && left(secagg.Share, -1) > threshold && left(secagg.Mask, -1) >= least
+				want := left(secagg.Advertise, -1) >= s.MinSurvivors && left(secagg.Advertise, -1) > s.Threshold &&
+					left(secagg.Share, -1) >= s.MinSurvivors && left(secagg.Share, -1) > s.Threshold && left(secagg.Mask, -1) >= s.MinSurvivors
 				for i, g := range gone {
 					if g > secagg.Share {
-						want = want && left(secagg.Unmask, i) >= threshold
+						want = want && left(secagg.Unmask, i) >= s.Threshold
 					}
 				}
 				got, err := dropping(s, policy, gone)

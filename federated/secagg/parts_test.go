@@ -169,7 +169,7 @@ func TestColludingNeighbours(t *testing.T) {
 // Any t shares make what circl's own Recover makes of them, fewer do not.
 func TestShares(t *testing.T) {
 	rng := mathrand.New(mathrand.NewPCG(2, 3))
-	for _, threshold := range []int{2, 3, 7, 20} {
+	for _, threshold := range []int{1, 2, 3, 7, 20} {
 		holders := rng.Perm(60)[:21]
 		slices.Sort(holders)
 		s := newSecret()
@@ -192,8 +192,10 @@ func TestShares(t *testing.T) {
 				require.True(t, got[i].IsEqual(want) && got[i].IsEqual(s[i]))
 			}
 			require.Equal(t, s.bytes(), got.bytes())
-			fewer := recoverSecret(who[1:], have[1:])
-			require.NotEqual(t, s.bytes(), fewer.bytes())
+			if threshold > 1 {
+				fewer := recoverSecret(who[1:], have[1:])
+				require.NotEqual(t, s.bytes(), fewer.bytes())
+			}
 		}
 	}
 	_, err := parseSecret(make([]byte, 63))
@@ -300,7 +302,7 @@ func TestSessionValidate(t *testing.T) {
 	}{
 		{func(s *Session) { s.Round = -1 }, "Round, Attempt and Bucket"},
 		{func(s *Session) { s.Bucket = 1 << 31 }, "Round, Attempt and Bucket"},
-		{func(s *Session) { s.Clients = s.Clients[:2] }, "Clients has 2"},
+		{func(s *Session) { s.Clients = s.Clients[:1] }, "Clients has 1"},
 		{func(s *Session) { s.Clients = append(names(9), "a") }, "must ascend"},
 		{func(s *Session) { s.Clients = append(names(9), "c00008") }, "must ascend"},
 		{func(s *Session) { s.Clients = append([]string{""}, names(9)...) }, "Clients[0] has 0 bytes"},
@@ -308,8 +310,8 @@ func TestSessionValidate(t *testing.T) {
 		{func(s *Session) { s.Length = 1<<30 + 1 }, "Length is"},
 		{func(s *Session) { s.Neighbours = 3 }, "Neighbours is 3"},
 		{func(s *Session) { s.Neighbours = -2 }, "Neighbours is -2"},
-		{func(s *Session) { s.Threshold = 1 }, "Threshold is 1"},
-		{func(s *Session) { s.Threshold = 5 }, "Threshold is 5, must be in [2, 4]"},
+		{func(s *Session) { s.Threshold = 0 }, "Threshold is 0"},
+		{func(s *Session) { s.Threshold = 5 }, "Threshold is 5, must be in [1, 4]"},
 		{func(s *Session) { s.MinSurvivors = 1 }, "MinSurvivors is 1"},
 		{func(s *Session) { s.MinSurvivors = 11 }, "MinSurvivors is 11"},
 	} {

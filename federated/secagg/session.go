@@ -22,8 +22,8 @@ type Session struct {
 	Run [32]byte
 	// Round, Attempt and Bucket name the sum in its run; each at least 0.
 	Round, Attempt, Bucket int
-	// Clients are the names of those who are invited, ascending: 3 to 2^16 of them, of 1
-	// to 256 bytes each.
+	// Clients are the names of those who are invited, ascending: 2 to 2^16 of them, of 1
+	// to 256 bytes each. Of two, each can tell the other's vector from the sum.
 	Clients []string
 	// Length is the number of elements of a vector, 1 to 2^30.
 	Length int
@@ -31,7 +31,7 @@ type Session struct {
 	// (Bonawitz et al. 2017), else an even number (the k-regular graph of Bell et al.
 	// 2020). A cohort of up to Neighbours+1 clients is always joined completely.
 	Neighbours int
-	// Threshold is how many neighbours it takes to give away a secret, 2 to Neighbours.
+	// Threshold is how many neighbours it takes to give away a secret, 1 to Neighbours.
 	// If more drop out of any neighbourhood than are left above it, there is no sum.
 	Threshold int
 	// MinSurvivors is the fewest clients that a sum may be of, at least 2.
@@ -51,8 +51,8 @@ func (s *Session) Validate() error {
 	if s.Round < 0 || s.Attempt < 0 || s.Bucket < 0 || max(s.Round, s.Attempt, s.Bucket) > 1<<31-1 {
 		return fmt.Errorf("secagg: Round, Attempt and Bucket are %d, %d and %d, must be in [0, 2^31)", s.Round, s.Attempt, s.Bucket)
 	}
-	if n := len(s.Clients); n < 3 || n > maxClients {
-		return fmt.Errorf("secagg: Clients has %d names, must have 3 to %d", n, maxClients)
+	if n := len(s.Clients); n < 2 || n > maxClients {
+		return fmt.Errorf("secagg: Clients has %d names, must have 2 to %d", n, maxClients)
 	}
 	for i, c := range s.Clients {
 		if c == "" || len(c) > maxName {
@@ -68,8 +68,8 @@ func (s *Session) Validate() error {
 	if s.Neighbours < 0 || s.Neighbours%2 != 0 || s.Neighbours > maxClients {
 		return fmt.Errorf("secagg: Neighbours is %d, must be 0 for all, or an even number up to %d", s.Neighbours, maxClients)
 	}
-	if k := s.degree(len(s.Clients)); s.Threshold < 2 || s.Threshold > k {
-		return fmt.Errorf("secagg: Threshold is %d, must be in [2, %d], the number of neighbours", s.Threshold, k)
+	if k := s.degree(len(s.Clients)); s.Threshold < 1 || s.Threshold > k {
+		return fmt.Errorf("secagg: Threshold is %d, must be in [1, %d], the number of neighbours", s.Threshold, k)
 	}
 	if s.MinSurvivors < 2 || s.MinSurvivors > len(s.Clients) {
 		return fmt.Errorf("secagg: MinSurvivors is %d, must be in [2, %d], the number of clients", s.MinSurvivors, len(s.Clients))

@@ -2,6 +2,8 @@ package clients
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +13,7 @@ import (
 	"github.com/sotto-ml/sotto/aggregate"
 	"github.com/sotto-ml/sotto/dp"
 	"github.com/sotto-ml/sotto/federated"
+	"github.com/sotto-ml/sotto/federated/secagg"
 	"github.com/sotto-ml/sotto/internal/mnist"
 	"github.com/sotto-ml/sotto/nn"
 )
@@ -31,8 +34,9 @@ type Run struct {
 	Seed    uint64
 	Ledger  dp.Ledger // of private plans
 	Log     io.Writer // nil is nowhere
-	// Secure makes the secure sum of what clients hold; for plans that are.
-	Secure func(input func(c federated.ClientID, round, attempt int) ([]uint32, bool)) federated.SecureSum
+	// Policy and Neighbours are of the masks, for plans that are Secure.
+	Policy     secagg.Policy
+	Neighbours int
 	// EvalEvery is after how many rounds the model is tested; 0 is 1. The last is.
 	EvalEvery int
 	// Watch, if not nil, is told after every round; an error ends the run.
@@ -169,14 +173,30 @@ func (r *Run) prepare() (*session, federated.Config, error) {
 	}
 	config = federated.Config{Initial: model.Params(), Transport: s.crowd, Ledger: r.Ledger, Log: r.Log, Keep: 1, Watch: s.watch, Now: s.crowd.Clock}
 	if r.Plan.Secure {
-		if r.Secure == nil {
-			return nil, config, errors.New("clients: Run.Secure is missing: the plan is Secure")
+		if config.Sums, err = s.masks(n); err != nil {
+			return nil, config, err
 		}
-		config.Sums = r.Secure(func(c federated.ClientID, round, attempt int) ([]uint32, bool) {
-			return s.protected[s.number(c)].Input(round, attempt)
-		})
 	}
 	return s, config, nil
+}
+
+// masks makes the secure sum among the clients. Those that drop out of sums do so where
+// it takes most to mend: after they shared masks, before they sent their vectors.
+func (s *session) masks(n int) (federated.SecureSum, error) {
+	names := make([]federated.ClientID, n)
+	for c := range names {
+		names[c] = federated.NameOf(c)
+	}
+	run := sha256.Sum256(binary.LittleEndian.AppendUint64([]byte("masks of "), s.Seed))
+	m, err := federated.NewMaskedSum(run, names, s.Policy, s.Neighbours, func(c federated.ClientID, round, attempt int) ([]uint32, bool) {
+		p := s.protected[s.number(c)]
+		fate := rand.New(rand.NewPCG(s.Seed^uint64(round)<<40^uint64(attempt)<<32, uint64(s.number(c))))
+		if fate.Float64() < s.DropOut {
+			return nil, false
+		}
+		return p.Input(round, attempt)
+	})
+	return m, err
 }
 
 // number is that of a client by its name.
