@@ -10,6 +10,8 @@
 //
 //	overhead-%      time of a round over that of a bare pass, less one, in percent;
 //	                the median over rounds
+//	cpu-overhead-%  the same of the time on all cores, which other programs on the
+//	                machine move less, but which does not show cores that wait
 //	updates/s       clients' updates in a second of federated rounds
 //	bare-updates/s  of bare passes
 //	peak-MB         the most memory that the process held of the system during a run,

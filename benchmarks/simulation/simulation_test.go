@@ -50,9 +50,17 @@ type free struct{}
 func (free) Reserve(string, accounting.Relation, accounting.Event, float64) error { return nil }
 func (free) Settle(string, accounting.Event, float64) error                       { return nil }
 
+// spent is time on the clock and on all cores, in seconds.
+type spent struct{ wall, cpu float64 }
+
+// since is what was spent since a start.
+func since(start time.Time, before float64) spent {
+	return spent{time.Since(start).Seconds(), cpu() - before}
+}
+
 // bare trains all clients once, without federation.
-func bare(learners []*clients.Learner, params []float32, parts [][]int, round int) time.Duration {
-	start := time.Now()
+func bare(learners []*clients.Learner, params []float32, parts [][]int, round int) spent {
+	start, before := time.Now(), cpu()
 	var next atomic.Int64
 	var group sync.WaitGroup
 	for _, l := range learners {
@@ -67,7 +75,7 @@ func bare(learners []*clients.Learner, params []float32, parts [][]int, round in
 		})
 	}
 	group.Wait()
-	return time.Since(start)
+	return since(start, before)
 }
 
 // resident is the memory that the process holds, in bytes.
@@ -114,7 +122,7 @@ func peak() (stop func() float64) {
 }
 
 // measure runs rounds, with a bare pass after each if asked for.
-func measure(b *testing.B, d *clients.Data, model string, n, rounds int, private, compare bool) (federation, without []float64, memory float64) {
+func measure(b *testing.B, d *clients.Data, model string, n, rounds int, private, compare bool) (federation, without []spent, memory float64) {
 	local := clients.Local{Epochs: 1, Batch: 20, Rate: 0.05}
 	start, err := clients.NewModel(model, 1)
 	require.NoError(b, err)
@@ -132,23 +140,27 @@ func measure(b *testing.B, d *clients.Data, model string, n, rounds int, private
 		require.NoError(b, err)
 		learners = append(learners, l)
 	}
-	stop := peak()
+	stop := func() float64 { return 0 }
+	if !compare {
+		stop = peak()
+	}
 	var begun time.Time
+	var before float64
 	run.Watch = func(x clients.Round) error {
-		now := time.Now()
+		took := since(begun, before)
 		if x.Participants != n {
 			return fmt.Errorf("round %d had %d clients, must have %d", x.Number, x.Participants, n)
 		}
 		// The first round also waits for the clients to join, the last tests the model.
 		if x.Number > 1 && x.Number < rounds {
-			federation = append(federation, now.Sub(begun).Seconds())
+			federation = append(federation, took)
 			if compare {
-				without = append(without, bare(learners, start.Params(), run.Parts, x.Number).Seconds())
+				without = append(without, bare(learners, start.Params(), run.Parts, x.Number))
 			}
 		} else if compare && x.Number == 1 {
 			bare(learners, start.Params(), run.Parts, x.Number)
 		}
-		begun = time.Now()
+		begun, before = time.Now(), cpu()
 		return nil
 	}
 	_, err = run.Do(context.Background())
@@ -169,15 +181,16 @@ func BenchmarkRounds(b *testing.B) {
 	}{{"cnn", 1000, false}, {"cnn", 1000, true}, {"mlp", 1000, false}, {"linear", 1000, false}, {"cnn", 100, false}} {
 		n := min(c.clients, size/20)
 		b.Run(fmt.Sprintf("model=%s/clients=%d/private=%v", c.model, c.clients, c.private), func(b *testing.B) {
-			var ratio, ours, theirs []float64
+			var ratio, work, ours, theirs []float64
 			for b.Loop() {
 				with, without, _ := measure(b, d, c.model, n, rounds, c.private, true)
 				for i := range with {
-					ratio = append(ratio, with[i]/without[i])
-					ours, theirs = append(ours, float64(n)/with[i]), append(theirs, float64(n)/without[i])
+					ratio, work = append(ratio, with[i].wall/without[i].wall), append(work, with[i].cpu/without[i].cpu)
+					ours, theirs = append(ours, float64(n)/with[i].wall), append(theirs, float64(n)/without[i].wall)
 				}
 			}
 			b.ReportMetric(100*(median(ratio)-1), "overhead-%")
+			b.ReportMetric(100*(median(work)-1), "cpu-overhead-%")
 			b.ReportMetric(median(ours), "updates/s")
 			b.ReportMetric(median(theirs), "bare-updates/s")
 			b.ReportMetric(0, "ns/op")
@@ -202,7 +215,7 @@ func BenchmarkMemory(b *testing.B) {
 				with, _, m := measure(b, d, "cnn", n, 4, c.private, false)
 				memory = append(memory, m/1e6)
 				for _, s := range with {
-					ours = append(ours, float64(n)/s)
+					ours = append(ours, float64(n)/s.wall)
 				}
 			}
 			b.ReportMetric(slices.Max(memory), "peak-MB")
