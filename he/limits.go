@@ -1,0 +1,252 @@
+package he
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"math/bits"
+	"net/http"
+	"runtime"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// HandlerOptions bound what a [Handler] spends on its clients. Of every field the zero
+// value is the default.
+type HandlerOptions struct {
+	// Authenticate names the client of a request, by a token, a certificate or what else
+	// there is. An error refuses the request with 401 and is told to nobody. The name is
+	// logged. It is asked for every request but those for health, from many goroutines.
+	// Default: all requests are of one client, "".
+	Authenticate func(*http.Request) (client string, err error)
+
+	// MaxSessions is the number of sessions. Default: 1000. A session is never given up
+	// for another: where there is no room a new one is refused.
+	MaxSessions int
+	// ClientSessions is the number of sessions of one client. Default: 4, or MaxSessions
+	// without Authenticate.
+	ClientSessions int
+	// MaxKeyMemory is the bytes of memory that all sessions' keys may take, about three
+	// times what they take as messages. Default: 1 GiB.
+	MaxKeyMemory int64
+	// SessionIdle is the time after which a session that is not used ends. Default: 15
+	// minutes.
+	SessionIdle time.Duration
+
+	// Rate is the number of requests a second, of keys and of queries, that one client
+	// may send for long, Burst how many at once. Default: no limit; Burst: Rate, at least
+	// 1.
+	Rate  float64
+	Burst int
+	// Quota is the number of such requests in QuotaPeriod: what a client has used comes
+	// back evenly over the period. Default: no limit; QuotaPeriod: 24 hours.
+	Quota       int
+	QuotaPeriod time.Duration
+
+	// Concurrency is the number of queries that are evaluated at once. Default: the
+	// number of cores.
+	Concurrency int
+	// Queue is the number of requests, of keys and of queries, that may be read or wait
+	// beside. Default: 4 times Concurrency. One more is refused with 503.
+	Queue int
+	// ClientConcurrency is the number of requests of one client among those that are
+	// read, wait and are evaluated. Default: half of them, or all without Authenticate.
+	ClientConcurrency int
+	// MaxQueryMemory is the bytes of memory that the queries that are read, wait and are
+	// evaluated may take; it lowers Queue and Concurrency where they would take more.
+	// Default: 2 GiB.
+	MaxQueryMemory int64
+	// QueueTimeout is how long a query that has been read may wait for its evaluation
+	// before it is refused with 503. Default: 30 seconds.
+	QueueTimeout time.Duration
+	// TransferTimeout is the time in which a request's body must arrive, and that in
+	// which the answer must be taken. Default: 1 minute.
+	TransferTimeout time.Duration
+
+	// Log takes a record for each request: path, status, client, a fingerprint of the
+	// session, bytes, times, and the kind of a refusal; nothing of what a message holds.
+	// Default: none.
+	Log *slog.Logger
+}
+
+func (o HandlerOptions) withDefaults() (HandlerOptions, error) {
+	for _, f := range []struct {
+		name string
+		v    int64
+	}{
+		{"MaxSessions", int64(o.MaxSessions)}, {"ClientSessions", int64(o.ClientSessions)}, {"MaxKeyMemory", o.MaxKeyMemory},
+		{"SessionIdle", int64(o.SessionIdle)}, {"Burst", int64(o.Burst)}, {"Quota", int64(o.Quota)}, {"QuotaPeriod", int64(o.QuotaPeriod)},
+		{"Concurrency", int64(o.Concurrency)}, {"Queue", int64(o.Queue)}, {"ClientConcurrency", int64(o.ClientConcurrency)},
+		{"MaxQueryMemory", o.MaxQueryMemory}, {"QueueTimeout", int64(o.QueueTimeout)}, {"TransferTimeout", int64(o.TransferTimeout)},
+	} {
+		if f.v < 0 {
+			return o, fmt.Errorf("he: HandlerOptions.%s is %d, must not be negative", f.name, f.v)
+		}
+	}
+	if !(o.Rate >= 0 && o.Rate < math.MaxFloat64) {
+		return o, fmt.Errorf("he: HandlerOptions.Rate is %g, must not be negative and must be finite", o.Rate)
+	}
+	if max(o.MaxSessions, o.ClientSessions, o.Concurrency, o.Queue, o.ClientConcurrency) > 1<<20 {
+		return o, fmt.Errorf("he: HandlerOptions' counts of sessions and requests must be at most %d", 1<<20)
+	}
+	one := o.Authenticate == nil
+	def := func(v *int, to int) {
+		if *v == 0 {
+			*v = to
+		}
+	}
+	def(&o.MaxSessions, 1000)
+	def(&o.ClientSessions, 4)
+	def(&o.Burst, int(min(max(o.Rate, 1), 1<<30)))
+	def(&o.Concurrency, runtime.GOMAXPROCS(0))
+	def(&o.Queue, 4*o.Concurrency)
+	def(&o.ClientConcurrency, (o.Concurrency+o.Queue+1)/2)
+	if one {
+		o.Authenticate = func(*http.Request) (string, error) { return "", nil }
+		o.ClientSessions, o.ClientConcurrency = o.MaxSessions, o.Concurrency+o.Queue
+	}
+	for _, f := range []struct {
+		v  *time.Duration
+		to time.Duration
+	}{{&o.SessionIdle, 15 * time.Minute}, {&o.QuotaPeriod, 24 * time.Hour}, {&o.QueueTimeout, 30 * time.Second}, {&o.TransferTimeout, time.Minute}} {
+		if *f.v == 0 {
+			*f.v = f.to
+		}
+	}
+	if o.MaxKeyMemory == 0 {
+		o.MaxKeyMemory = 1 << 30
+	}
+	if o.MaxQueryMemory == 0 {
+		o.MaxQueryMemory = 2 << 30
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+// clientState is what is known of one client. It is forgotten when it says nothing.
+type clientState struct {
+	name        string
+	rate, quota *rate.Limiter // nil: none
+	admitted    int
+	sessions    int
+}
+
+// maxClients bounds the clients whose rates are remembered.
+const maxClients = 1 << 16
+
+// keyMemory bounds the memory of a session's keys: they are held whole, and 64 bits for
+// each coefficient.
+func (s *Schema) keyMemory() int64 {
+	least := 64
+	for _, primes := range [][]uint64{s.params.Q, s.params.P} {
+		for _, q := range primes {
+			least = min(least, bits.Len64(q))
+		}
+	}
+	return 1<<16 + 2*64*s.KeyBytes()/int64(least)
+}
+
+// queryMemory bounds the memory of a query and its answer.
+func (s *Schema) queryMemory() int64 {
+	query := s.ciphertexts() * 2 * len(s.params.Q)
+	answer := 2 * s.answers() * (s.degree + 1) * (s.level + 1) // and the work on it
+	return 1<<16 + int64(query+answer)<<(s.params.LogN+3)
+}
+
+// admit lets a request in whose body is to be read, or says why not.
+func (h *Handler) admit(x *exchange, size int64) (*clientState, error) {
+	if x.r.ContentLength > size {
+		return nil, tooLong(size, map[string]string{"keys": "evaluation keys", "query": "queries"}[x.path])
+	}
+	now := time.Now()
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if h.shut {
+		return nil, refuseUntil(http.StatusServiceUnavailable, "shutdown", time.Second, "shutting down")
+	}
+	c := h.clients[x.client]
+	if c == nil {
+		if len(h.clients) >= maxClients {
+			h.purge(now)
+		}
+		if len(h.clients) >= maxClients {
+			return nil, refuseUntil(http.StatusServiceUnavailable, "clients", time.Minute, "too many clients")
+		}
+		c = &clientState{name: x.client}
+		if h.options.Rate > 0 {
+			c.rate = rate.NewLimiter(rate.Limit(h.options.Rate), h.options.Burst)
+		}
+		if h.options.Quota > 0 {
+			c.quota = rate.NewLimiter(rate.Limit(float64(h.options.Quota)/h.options.QuotaPeriod.Seconds()), h.options.Quota)
+		}
+		h.clients[x.client] = c
+	}
+	if wait := c.charge(now); wait > 0 {
+		return nil, refuseUntil(http.StatusTooManyRequests, "rate", wait, "too many requests: at most %g a second and %d in %v (0: any number)", h.options.Rate, h.options.Quota, h.options.QuotaPeriod)
+	}
+	if h.admitted >= h.places {
+		h.forget(c, now)
+		return nil, refuseUntil(http.StatusServiceUnavailable, "busy", time.Second, "%d requests are in work already", h.places)
+	}
+	if c.admitted >= h.options.ClientConcurrency {
+		return nil, refuseUntil(http.StatusTooManyRequests, "client busy", time.Second, "%d requests of this client are in work already", c.admitted)
+	}
+	c.admitted++
+	h.admitted++
+	h.serving++
+	return c, nil
+}
+
+// charge takes a request from the client's rate and quota, or says how long there is
+// none to take.
+func (c *clientState) charge(now time.Time) time.Duration {
+	for _, l := range []*rate.Limiter{c.rate, c.quota} {
+		if l == nil {
+			continue
+		}
+		if missing := 1 - l.TokensAt(now); missing > 0 {
+			return max(time.Nanosecond, time.Duration(missing/float64(l.Limit())*1e9))
+		}
+	}
+	for _, l := range []*rate.Limiter{c.rate, c.quota} {
+		if l != nil {
+			l.AllowN(now, 1)
+		}
+	}
+	return 0
+}
+
+// leave undoes admit.
+func (h *Handler) leave(c *clientState) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	c.admitted--
+	h.admitted--
+	h.serving--
+	h.forget(c, time.Now())
+	if h.shut && h.serving == 0 {
+		h.stop()
+	}
+}
+
+// forget drops a client about whom nothing needs to be known. The mutex is held.
+func (h *Handler) forget(c *clientState, now time.Time) {
+	full := func(l *rate.Limiter) bool { return l == nil || l.TokensAt(now) >= float64(l.Burst()) }
+	if c.admitted == 0 && c.sessions == 0 && full(c.rate) && full(c.quota) && h.clients[c.name] == c {
+		delete(h.clients, c.name)
+	}
+}
+
+// purge forgets clients, at most once a second. The mutex is held.
+func (h *Handler) purge(now time.Time) {
+	if now.Sub(h.purged) < time.Second {
+		return
+	}
+	h.purged = now
+	for _, c := range h.clients {
+		h.forget(c, now)
+	}
+}
