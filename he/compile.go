@@ -137,7 +137,7 @@ func compile(model *nn.Model, calibration [][]float32, options Options, salt [32
 	if err := p.build(); err != nil {
 		return nil, err
 	}
-	return p, p.measure(calibration, inputs, agreement)
+	return p, p.measure(calibration, agreement)
 }
 
 // start is what a compilation takes from its calibration inputs, beside the graph's
@@ -224,57 +224,91 @@ func (g *graph) calibrate(inputs [][]float64, o Options) (float64, error) {
 	case o.Mode == Batch:
 		try = []int{2}
 	}
-	needed := false
-	for i := range g.stages {
-		if _, ok := g.stages[i].act.(smooth); ok {
-			needed = true
+	best, bestFits := -1., []fit(nil)
+	var failed error
+	for _, degree := range try {
+		a, err := g.fitAll(degree, o.Margin, samples, inputs, labels)
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		if a > best {
+			best, bestFits = a, nil
+			for k := range g.stages {
+				bestFits = append(bestFits, g.stages[k].fit)
+			}
+		}
+		if a == 1 {
+			break
 		}
 	}
-	if !needed {
-		try = try[:1]
+	if bestFits == nil {
+		return 0, failed
 	}
-	best, bestFits := -1., []fit(nil)
-	for _, degree := range try {
-		var fits []fit
+	for k := range g.stages {
+		g.stages[k].fit = bestFits[k]
+	}
+	return best, g.refuseFlat()
+}
+
+// fitAll fits all activations at a degree, and gives the part of the inputs that keep
+// their labels. Fits move what later stages see: where an input leaves a fit's range, the
+// range is widened to it and fitted again. It returns an error that names the stage if
+// that comes to no end.
+func (g *graph) fitAll(degree int, margin float64, samples, inputs [][]float64, labels []int) (float64, error) {
+	lo, hi := make([]float64, len(g.stages)), make([]float64, len(g.stages))
+	for k := range g.stages {
+		lo[k], hi[k] = g.stages[k].lo, g.stages[k].hi
+	}
+	exact := true
+	for round := 0; ; round++ {
 		for k := range g.stages {
 			s := &g.stages[k]
 			if s.act == nil {
 				continue
 			}
-			margin := max((s.hi-s.lo)*o.Margin, 1e-6)
-			f, err := fitPolynomial(s.act, degree, s.lo-margin, s.hi+margin, samples[k])
+			if _, ok := s.act.(smooth); ok {
+				exact = false
+			}
+			wider := max((hi[k]-lo[k])*margin, 1e-6)
+			f, err := fitPolynomial(s.act, degree, lo[k]-wider, hi[k]+wider, samples[k])
 			if err != nil {
 				return 0, fmt.Errorf("he: stage %s: %w", s.name, err)
 			}
 			s.fit = f
-			fits = append(fits, f)
 		}
-		same := 0
-		if needed {
-			for i, x := range inputs {
-				values := g.evaluate(x, true, nil)
-				if argmax(values[len(values)-1]) == labels[i] {
-					same++
-				}
+		if exact {
+			return 1, nil
+		}
+		same, left := 0, -1
+		for i, x := range inputs {
+			outputs, l := g.fitted(x)
+			if argmax(outputs) == labels[i] {
+				same++
 			}
-		} else {
-			same = len(inputs)
+			if l >= 0 && (left < 0 || l < left) {
+				left = l
+			}
 		}
-		if a := float64(same) / float64(len(inputs)); a > best {
-			best, bestFits = a, fits
+		if left < 0 {
+			return float64(same) / float64(len(inputs)), nil
 		}
-		if same == len(inputs) {
-			break
+		// The first such stage alone: what later ones see follows from its outputs.
+		from, to := lo[left], hi[left]
+		for _, x := range inputs {
+			g.evaluate(x, true, func(k int, z []float64) {
+				for _, v := range z {
+					if k == left {
+						lo[k], hi[k] = min(lo[k], v), max(hi[k], v)
+					}
+				}
+			})
+		}
+		if width := hi[left] - lo[left]; round >= 2*len(g.stages) || !(width < 100*(to-from)) {
+			return 0, fmt.Errorf("he: stage %s: with the fits of degree %d before it, its inputs leave [%g, %g] for [%g, %g]; set Options.Degree or Options.Margin higher",
+				g.stages[left].name, degree, from, to, lo[left], hi[left])
 		}
 	}
-	k := 0
-	for i := range g.stages {
-		if g.stages[i].act != nil {
-			g.stages[i].fit = bestFits[k]
-			k++
-		}
-	}
-	return best, g.refuseFlat()
 }
 
 // refuseFlat refuses fits whose leading factor vanishes, which no plan could scale.
@@ -291,7 +325,7 @@ func (g *graph) refuseFlat() error {
 	return nil
 }
 
-func argmax(v []float64) int {
+func argmax[T float32 | float64](v []T) int {
 	best := 0
 	for i := range v {
 		if v[i] > v[best] {

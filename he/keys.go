@@ -91,24 +91,25 @@ func (k *EvaluationKeys) WriteTo(w io.Writer) (int64, error) {
 // KeyBytes is the length of the keys' message.
 func (s *Schema) KeyBytes() int64 {
 	n := int64(headerSize + seedSize)
-	add := func(level int) {
-		digits := (level + len(s.params.P)) / max(len(s.params.P), 1)
-		size := 0
-		for _, q := range s.params.Q[:level+1] {
-			size += packedSize(1<<s.params.LogN, q)
-		}
-		for _, q := range s.params.P {
-			size += packedSize(1<<s.params.LogN, q)
-		}
-		n += int64(digits * size)
-	}
 	if s.relinearize >= 0 {
-		add(s.relinearize)
+		n += s.keyBytes(s.relinearize)
 	}
 	for _, r := range s.rotations {
-		add(r.Level)
+		n += s.keyBytes(r.Level)
 	}
 	return n
+}
+
+// keyBytes is the length of one key that is used up to a level.
+func (s *Schema) keyBytes(level int) int64 {
+	digits := (level + len(s.params.P)) / max(len(s.params.P), 1)
+	size := 0
+	for _, primes := range [][]uint64{s.params.Q[:level+1], s.params.P} {
+		for _, q := range primes {
+			size += packedSize(1<<s.params.LogN, q)
+		}
+	}
+	return int64(digits * size)
 }
 
 // ReadKeys reads what [EvaluationKeys.WriteTo] writes, to the end of r. It refuses keys

@@ -32,7 +32,11 @@ type stageFile struct {
 	Typical float64   `json:"typical,omitempty"`
 }
 
-const maxProgramJSON = 16 << 20
+// Bounds of a program's file.
+const (
+	maxProgramJSON    = 16 << 20
+	maxProgramWeights = 1 << 30
+)
 
 // WriteTo writes the program, weights and all: it belongs to the server. The calibration
 // inputs are not in it, but the ranges and fits found with them are.
@@ -97,15 +101,18 @@ func ReadProgram(r io.Reader) (*Program, error) {
 	if err := f.check(); err != nil {
 		return fail(err)
 	}
-	weights, err := io.ReadAll(r)
+	weights, err := io.ReadAll(io.LimitReader(r, maxProgramWeights+1))
 	if err != nil {
 		return fail(err)
+	}
+	if len(weights) > maxProgramWeights {
+		return fail(fmt.Errorf("weights of more than %d bytes", maxProgramWeights))
 	}
 	model, _, err := nn.ReadModel(bytes.NewReader(weights), int64(len(weights)))
 	if err != nil {
 		return fail(err)
 	}
-	p := &Program{model: model, options: f.Options, salt: [32]byte(f.Salt), start: f.Start, report: f.Report}
+	p := &Program{model: model, options: f.Options, salt: [32]byte(f.Salt), start: f.Start}
 	if f.Start.Deviations == nil {
 		f.Start.Deviations = [][]float64{} // known to be none
 	}
@@ -130,6 +137,8 @@ func ReadProgram(r io.Reader) (*Program, error) {
 	if err := p.schema.finish(); err != nil {
 		return nil, err
 	}
+	p.fillReport(f.Report.FitAgreement) // only what a run has found comes from the file
+	p.report.measured(f.Report)
 	if p.schema.digest != digest {
 		return fail(errors.New("it compiles to another program than it says: it was changed, or written by another version; compile the model again"))
 	}

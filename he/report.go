@@ -21,6 +21,7 @@ type Report struct {
 	Layers         []LayerReport `json:"layers"`
 	Rotations      []Rotation    `json:"rotations"`
 	Relinearize    bool          `json:"relinearize"`
+	Keys           []KeyReport   `json:"keys"`
 	KeyBytes       int64         `json:"key_bytes"`
 	QueryBytes     int64         `json:"query_bytes"`
 	AnswerBytes    int64         `json:"answer_bytes"`
@@ -35,7 +36,16 @@ type Report struct {
 	// PrecisionBits is -log2 of the largest error of an output of the calibration inputs
 	// that were encrypted, relative to the largest output.
 	PrecisionBits float64 `json:"precision_bits"`
-	Probes        int     `json:"probes"`
+	// OutputBits are the same for each output, against the model itself: fits included.
+	OutputBits []float64 `json:"output_bits"`
+	Probes     int       `json:"probes"`
+}
+
+// KeyReport is one evaluation key.
+type KeyReport struct {
+	Name  string `json:"name"`
+	Level int    `json:"level"` // up to which it is used
+	Bytes int64  `json:"bytes"` // as it is sent, half of it as a seed
 }
 
 // LayerReport is one stage: layers folded into one affine map, and an activation.
@@ -47,8 +57,9 @@ type LayerReport struct {
 	Level           int     `json:"level"` // of the affine map's products
 	Rotations       int     `json:"rotations"`
 	PlainProducts   int     `json:"plain_products"`
-	Products        int     `json:"products"` // of ciphertexts
-	ActivationRange string  `json:"activation_range,omitempty"`
+	Products        int     `json:"products"`                   // of ciphertexts
+	ActivationRange string  `json:"activation_range,omitempty"` // of the calibration inputs
+	FitRange        string  `json:"fit_range,omitempty"`        // with margin: a fit holds within
 	Degree          int     `json:"degree,omitempty"`
 	FitError        float64 `json:"fit_error"` // largest over the range
 	FitTypical      float64 `json:"fit_typical"`
@@ -79,23 +90,17 @@ func (r Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%.2f\n", l.Layers, l.Inputs, l.Outputs, l.Packing, l.Level, l.Rotations, l.PlainProducts, l.Products, rng, degree, fit, l.PredictedMS)
 	}
 	t.Flush()
-	fmt.Fprintf(&b, "\nkeys: %d rotations", len(r.Rotations))
-	if len(r.Rotations) > 0 {
-		b.WriteString(" (")
-		for i, k := range r.Rotations {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			fmt.Fprintf(&b, "%d at level %d", k.Step, k.Level)
+	fmt.Fprintf(&b, "\nkeys: %d", len(r.Keys))
+	for i, k := range r.Keys {
+		sep := ", "
+		if i == 0 {
+			sep = ": "
 		}
-		b.WriteString(")")
+		fmt.Fprintf(&b, "%s%s at level %d (%.0f kB)", sep, k.Name, k.Level, float64(k.Bytes)/1e3)
 	}
-	if r.Relinearize {
-		b.WriteString(" and relinearisation")
-	}
-	fmt.Fprintf(&b, ", %.2f MB seeded; query %.2f MB, answer %.2f MB\n", float64(r.KeyBytes)/1e6, float64(r.QueryBytes)/1e6, float64(r.AnswerBytes)/1e6)
+	fmt.Fprintf(&b, "; in all %.2f MB seeded; query %.2f MB, answer %.2f MB\n", float64(r.KeyBytes)/1e6, float64(r.QueryBytes)/1e6, float64(r.AnswerBytes)/1e6)
 	fmt.Fprintf(&b, "inputs within ±%.4g, ranges with a margin of %.0f%%; labels kept by the fits: %.2f%% of the calibration inputs\n", r.InputBound, 100*r.Margin, 100*r.FitAgreement)
-	fmt.Fprintf(&b, "precision over %d encrypted calibration inputs: %.1f bits; predicted %.1f ms\n", r.Probes, r.PrecisionBits, r.PredictedMS)
+	fmt.Fprintf(&b, "precision over %d encrypted calibration inputs: %.1f bits, of each output against the model %.1f; predicted %.1f ms\n", r.Probes, r.PrecisionBits, r.OutputBits, r.PredictedMS)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -105,55 +110,19 @@ const probes = 4
 
 // measure runs the program on calibration inputs, fills in the report and refuses a
 // program that misses the precision asked.
-func (p *Program) measure(calibration [][]float32, inputs [][]float64, agreement float64) error {
-	n := min(probes, len(inputs))
+func (p *Program) measure(calibration [][]float32, agreement float64) error {
+	n := min(probes, len(calibration))
 	if p.schema.mode == Batch {
-		n = min(len(inputs), p.schema.params.Slots())
+		n = min(len(calibration), p.schema.params.Slots())
 	}
-	rows := calibration[:n]
-	client := NewClient(p.schema)
-	server, err := NewServer(p, client.Keys())
-	if err != nil {
-		return err
-	}
-	worst := 0.
-	check := func(rows [][]float32, from int) error {
-		q, err := client.Encrypt(rows)
-		if err != nil {
-			return err
-		}
-		a, err := server.Evaluate(q)
-		if err != nil {
-			return err
-		}
-		got, err := client.Decrypt(a)
-		if err != nil {
-			return err
-		}
-		for i := range got {
-			values := p.graph.evaluate(inputs[from+i], true, nil)
-			for j, want := range values[len(values)-1] {
-				worst = max(worst, math.Abs(got[i][j]-want))
-			}
-		}
-		return nil
-	}
-	if p.schema.mode == Batch {
-		err = check(rows, 0)
-	} else {
-		for i := range rows {
-			if err = check(rows[i:i+1], i); err != nil {
-				break
-			}
-		}
-	}
+	a, worst, err := p.assess(calibration[:n])
 	if err != nil {
 		return err
 	}
 	last := p.graph.stages[len(p.graph.stages)-1]
 	biggest := max(math.Abs(last.lo), math.Abs(last.hi), 1e-30)
 	p.fillReport(agreement)
-	p.report.Probes = n
+	p.report.Probes, p.report.OutputBits = n, a.OutputBits
 	p.report.PrecisionBits = -math.Log2(max(worst/biggest, 1e-16))
 	if p.report.PrecisionBits < float64(p.options.Precision) {
 		return fmt.Errorf("he: the program is right to %.1f bits on its calibration inputs, %d were asked; raise Options.LogN or calibrate with inputs that show the full range", p.report.PrecisionBits, p.options.Precision)
@@ -171,6 +140,12 @@ func (p *Program) fillReport(agreement float64) {
 		KeyBytes: s.KeyBytes(), QueryBytes: s.QueryBytes(), AnswerBytes: s.AnswerBytes(),
 		InputBound: s.inputBound, Margin: p.options.Margin, FitAgreement: agreement,
 	}
+	if s.relinearize >= 0 {
+		p.report.Keys = append(p.report.Keys, KeyReport{"relinearisation", s.relinearize, s.keyBytes(s.relinearize)})
+	}
+	for _, r := range s.rotations {
+		p.report.Keys = append(p.report.Keys, KeyReport{fmt.Sprintf("rotation by %d", r.Step), r.Level, s.keyBytes(r.Level)})
+	}
 	for k := range p.stages {
 		c := &p.stages[k]
 		l := LayerReport{Layers: c.name, Outputs: c.shape.Size()}
@@ -179,6 +154,7 @@ func (p *Program) fillReport(agreement float64) {
 		}
 		if g := &p.graph.stages[k]; g.act != nil {
 			l.ActivationRange = fmt.Sprintf("[%.3g, %.3g]", g.lo, g.hi)
+			l.FitRange = fmt.Sprintf("[%.3g, %.3g]", g.fit.mid-g.fit.half, g.fit.mid+g.fit.half)
 			l.Degree, l.FitError, l.FitTypical = g.fit.degree(), g.fit.worst, g.fit.typical
 			l.Products = 1
 			if !c.square {
@@ -193,6 +169,11 @@ func (p *Program) fillReport(agreement float64) {
 		p.report.PredictedMS += l.PredictedMS
 		p.report.Layers = append(p.report.Layers, l)
 	}
+}
+
+// measured takes what a run has found over from another report.
+func (r *Report) measured(from Report) {
+	r.PrecisionBits, r.OutputBits, r.Probes = from.PrecisionBits, from.OutputBits, from.Probes
 }
 
 // describe fills in what the plan does at stage k.

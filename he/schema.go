@@ -95,6 +95,10 @@ type schemaJSON struct {
 
 const schemaFormat = 1
 
+// maxMessage is the most bytes that a message of any program may have: a server cannot
+// have a client make keys without end.
+const maxMessage = 8 << 30
+
 // MarshalJSON implements json.Marshaler. The same schema is the same bytes.
 func (s *Schema) MarshalJSON() ([]byte, error) {
 	return json.Marshal(schemaJSON{
@@ -130,7 +134,7 @@ func (s *Schema) UnmarshalJSON(data []byte) error {
 
 // finish checks the schema, and sets what follows from its fields.
 func (s *Schema) finish() (err error) {
-	if s.lattigo, err = s.params.lattigo(); err != nil {
+	if err := s.params.check(); err != nil {
 		return err
 	}
 	slots, top := s.params.Slots(), len(s.params.Q)-1
@@ -176,6 +180,14 @@ func (s *Schema) finish() (err error) {
 				return fmt.Errorf("he: schema's tap %d reads input %d at place %d, allowed are -1 to %d", i, x, p, s.inputs-1)
 			}
 		}
+	}
+	for name, size := range map[string]int64{"keys": s.KeyBytes(), "query": s.QueryBytes(), "answer": s.AnswerBytes()} {
+		if size > maxMessage {
+			return fmt.Errorf("he: schema's %s take %d bytes, at most %d are allowed", name, size, int64(maxMessage))
+		}
+	}
+	if s.lattigo, err = s.params.lattigo(); err != nil { // the costly part
+		return err
 	}
 	data, err := s.MarshalJSON()
 	if err != nil {
