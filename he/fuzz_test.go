@@ -295,3 +295,53 @@ func FuzzRemote(f *testing.F) {
 		r.Close(t.Context())
 	})
 }
+
+// FuzzHandler sends arbitrary bodies to every path, after the header that a message needs
+// to be looked at where whole is set: a status below 500, no panic, and nothing kept.
+func FuzzHandler(f *testing.F) {
+	p := servedOnce()
+	m := newMessages(f, p)
+	paths := []string{"/keys", "/query", "/session", "/schema", "/metrics", "/health", "/"}
+	for i, path := range paths {
+		f.Add(uint8(i), path[1:], uint8(1), false, m.query[:100])
+		f.Add(uint8(i), "x", uint8(0), false, m.keys[:headerSize+seedSize+50])
+	}
+	f.Add(uint8(0), "", uint8(1), true, m.keys[headerSize:])
+	f.Add(uint8(1), "x", uint8(1), true, m.query[headerSize:])
+	f.Add(uint8(1), "x", uint8(1), true, m.query[headerSize:headerSize+100])
+	f.Add(uint8(1), "x", uint8(1), true, append(bytes.Clone(m.query[headerSize:]), 0))
+	h, err := NewHandler(p, HandlerOptions{})
+	require.NoError(f, err)
+	session := openSession(f, h, "", m)
+	methods := []string{"GET", "POST", "DELETE", "PUT", "HEAD"}
+	f.Fuzz(func(t *testing.T, path uint8, named string, method uint8, whole bool, body []byte) {
+		if named == "x" {
+			named = session
+		}
+		to, verb := paths[int(path)%len(paths)], methods[int(method)%len(methods)]
+		if verb == "DELETE" && named == session {
+			return
+		}
+		if whole {
+			kind := kindQuery
+			if to == "/keys" {
+				kind = kindKeys
+			}
+			body = append(header(kind, p.schema.digest), body...)
+		}
+		w := ask(h, verb, to, "", named, body)
+		if w.Code < 200 || w.Code >= 500 {
+			t.Fatal(w.Code, w.Body)
+		}
+		if w.Code == http.StatusCreated { // these were keys
+			var opened struct{ Session string }
+			require.NoError(t, json.Unmarshal(w.Body.Bytes(), &opened))
+			require.Equal(t, http.StatusNoContent, ask(h, "DELETE", "/session", "", opened.Session, nil).Code)
+		}
+		h.mutex.Lock()
+		defer h.mutex.Unlock()
+		if h.admitted != 0 || len(h.turns) != 0 || h.opening != 0 || len(h.sessions) != 1 || h.taken != h.keyMemory {
+			t.Fatal("something is kept")
+		}
+	})
+}

@@ -38,6 +38,12 @@ type builder struct {
 	names      []string
 }
 
+// Bounds of a model that is folded: a layer's values, and the entries of a matrix.
+const (
+	maxValues  = 1 << 20
+	maxEntries = 1 << 27
+)
+
 // newGraph folds the model's layers. Frozen norms divide by the deviations, if they are
 // not nil, or else by those of the calibration inputs, which it returns.
 func newGraph(m *nn.Model, inputs [][]float64, deviations [][]float64, freeze bool) (*graph, [][]float64, error) {
@@ -48,6 +54,9 @@ func newGraph(m *nn.Model, inputs [][]float64, deviations [][]float64, freeze bo
 	spec := m.Spec()
 	b := &builder{tensors: file.Tensors, freeze: freeze, inputs: inputs, deviations: deviations, known: deviations != nil, graph: graph{input: spec.Input}}
 	n := spec.Input.Size()
+	if n > maxValues {
+		return nil, nil, fmt.Errorf("he: the model takes %d values, at most %d are allowed", n, maxValues)
+	}
 	e := expression{parts: map[int]*affine{0: identity(n)}, bias: make([]float64, n)}
 	e, out, err := b.chain(e, spec.Input, spec.Layers, "")
 	if err != nil {
@@ -81,12 +90,47 @@ func (b *builder) chain(e expression, shape nn.Shape, layers []nn.Layer, prefix 
 		if err != nil {
 			return e, nil, err
 		}
+		if n := part.Output().Size(); n > maxValues {
+			return e, nil, refusal(name, layer, fmt.Sprintf("it gives %d values, at most %d are allowed", n, maxValues))
+		}
+		if n := e.foldedEntries(part.Output().Size(), fanIn(layer, shape)); n > maxEntries {
+			return e, nil, refusal(name, layer, fmt.Sprintf("folded into the layers before, it takes a matrix of up to %.0f entries, at most %d are allowed", n, maxEntries))
+		}
 		if e, err = b.layer(e, shape, part.Output(), layer, name); err != nil {
 			return e, nil, err
 		}
 		shape = part.Output()
 	}
 	return e, shape, nil
+}
+
+// fanIn bounds the values that one output of a layer reads.
+func fanIn(layer nn.Layer, in nn.Shape) int {
+	switch l := layer.(type) {
+	case nn.Linear:
+		return in[len(in)-1]
+	case nn.Conv2D:
+		return in[0] / max(l.Groups, 1) * l.Kernel * l.Kernel
+	case nn.AvgPool:
+		return l.Kernel * l.Kernel
+	case nn.GlobalAvgPool:
+		return in.Size() / in[0]
+	case nn.GroupNorm:
+		return in.Size() / l.Groups
+	case nn.LayerNorm:
+		return in[len(in)-1]
+	}
+	return 1
+}
+
+// foldedEntries bounds the work on a matrix of the given rows, that many entries in each,
+// and the entries of its product with e.
+func (e expression) foldedEntries(rows, each int) float64 {
+	most := float64(rows) * float64(each)
+	for _, p := range e.parts {
+		most = max(most, float64(rows)*min(float64(each)*float64(p.widest()), float64(p.cols)))
+	}
+	return most
 }
 
 // refusal names a layer that cannot be compiled.

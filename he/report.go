@@ -163,12 +163,24 @@ func (p *Program) fillReport(agreement float64) {
 		}
 		if p.plan != nil {
 			p.plan.describe(&l, k)
+			l.PredictedMS += c.activationCost(costAt(s.params.LogN), p.plan.z[k])
 		} else {
 			p.batch.describe(&l, k)
 		}
 		p.report.PredictedMS += l.PredictedMS
 		p.report.Layers = append(p.report.Layers, l)
 	}
+}
+
+// activationCost is what the planner reckons with for a stage's activation.
+func (s *canonical) activationCost(by cost, level int) float64 {
+	switch {
+	case s.square:
+		return by.rotation(level) + by.rescale(level)
+	case s.series != nil:
+		return float64(len(s.series)) * by.rotation(level)
+	}
+	return 0
 }
 
 // measured takes what a run has found over from another report.
