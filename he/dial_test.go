@@ -286,7 +286,8 @@ func TestRemoteDoubtsTheServer(t *testing.T) {
 func TestServerReceivesNothingThatDecrypts(t *testing.T) {
 	p, _, rows := servedProgram(t, 1)
 	var all []byte
-	srv, client := startServer(t, newHandler(t, p, HandlerOptions{}), func(r *http.Request, body []byte) {
+	handler := newHandler(t, p, HandlerOptions{})
+	srv, client := startServer(t, handler, func(r *http.Request, body []byte) {
 		for k, v := range r.Header {
 			all = append(all, k+strings.Join(v, "")...)
 		}
@@ -323,6 +324,11 @@ func TestServerReceivesNothingThatDecrypts(t *testing.T) {
 	require.Empty(t, found(all, forms))
 	require.Equal(t, "as saved", found(append(all, saved...), forms), "the search finds what is there")
 
+	// What the handler holds after all that, by its values, behind interfaces too.
+	require.False(t, holds(reflect.ValueOf(handler), reflect.TypeFor[rlwe.SecretKey](), map[visit]bool{}))
+	require.True(t, holds(reflect.ValueOf(handler), reflect.TypeFor[rlwe.GaloisKey](), map[visit]bool{}), "the walk finds what is there")
+	require.True(t, holds(reflect.ValueOf(r), reflect.TypeFor[rlwe.SecretKey](), map[visit]bool{}))
+
 	secret := reflect.TypeFor[rlwe.SecretKey]()
 	require.True(t, reaches(reflect.TypeFor[Client](), secret, map[reflect.Type]bool{}))
 	for _, holder := range []reflect.Type{reflect.TypeFor[Handler](), reflect.TypeFor[EvaluationKeys](), reflect.TypeFor[Query](), reflect.TypeFor[Program]()} {
@@ -347,6 +353,54 @@ func found(all []byte, forms map[string][]byte) string {
 		}
 	}
 	return ""
+}
+
+type visit struct {
+	at uintptr
+	t  reflect.Type
+}
+
+// holds says whether a value of a type can be come at from v, whatever the fields'
+// declared types. Functions' variables cannot be looked into.
+func holds(v reflect.Value, want reflect.Type, seen map[visit]bool) bool {
+	if !v.IsValid() {
+		return false
+	}
+	if v.Type() == want {
+		return true
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() || seen[visit{v.Pointer(), v.Type()}] {
+			return false
+		}
+		seen[visit{v.Pointer(), v.Type()}] = true
+		return holds(v.Elem(), want, seen)
+	case reflect.Interface:
+		return holds(v.Elem(), want, seen)
+	case reflect.Slice, reflect.Array:
+		if v.Type().Elem().Kind() <= reflect.Complex128 {
+			return false
+		}
+		for i := range v.Len() {
+			if holds(v.Index(i), want, seen) {
+				return true
+			}
+		}
+	case reflect.Map:
+		for i := v.MapRange(); i.Next(); {
+			if holds(i.Key(), want, seen) || holds(i.Value(), want, seen) {
+				return true
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if holds(v.Field(i), want, seen) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // reaches says whether a value of one type can hold one of another, by its fields.

@@ -16,7 +16,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -53,7 +52,9 @@ var servedOnce = sync.OnceValue(func() *Program {
 type panicker struct{ testing.TB }
 
 func (panicker) Helper()                   {}
+
 func (panicker) Errorf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
+
 func (panicker) FailNow()                  { panic("failed") }
 
 type messages struct {
@@ -168,166 +169,6 @@ func TestHandlerAnswers(t *testing.T) {
 	require.Empty(t, h.clients)
 }
 
-func TestHandlerRefusesByStatus(t *testing.T) {
-	p, other := servedOnce(), func() *Program { p, _, _ := servedProgram(t, 2); return p }()
-	m, wrong := newMessages(t, p), newMessages(t, other)
-	h := newHandler(t, p, HandlerOptions{Authenticate: byHeader})
-	session := openSession(t, h, "anna", m)
-	changed := func(b []byte, at int, to byte) []byte {
-		b = bytes.Clone(b)
-		b[at] = to
-		return b
-	}
-	type attempt struct {
-		method, path, client, session string
-		body                          []byte
-		status                        int
-		says                          string
-	}
-	tries := map[string]attempt{
-		"no credentials":     {"POST", "/keys", "", "", m.keys, 401, "not authorized"},
-		"metrics too":        {"GET", "/metrics", "", "", nil, 401, "not authorized"},
-		"path":               {"GET", "/none", "anna", "", nil, 404, "no such path"},
-		"method":             {"GET", "/keys", "anna", "", nil, 405, "takes POST"},
-		"another's session":  {"POST", "/query", "bert", session, m.query, 404, "no such session"},
-		"another's deletion": {"DELETE", "/session", "bert", session, nil, 404, "no such session"},
-		"no session":         {"POST", "/query", "anna", "", m.query, 404, "no such session"},
-		"guessed session":    {"POST", "/query", "anna", session[1:], m.query, 404, "no such session"},
-		"other program's":    {"POST", "/keys", "anna", "", wrong.keys, 409, "another program"},
-		"other's query":      {"POST", "/query", "anna", session, wrong.query, 409, "another program"},
-		"keys too long":      {"POST", "/keys", "anna", "", append(bytes.Clone(m.keys), 0), 413, "bytes"},
-		"query too long":     {"POST", "/query", "anna", session, append(bytes.Clone(m.query), 0), 413, "bytes"},
-		"empty":              {"POST", "/keys", "anna", "", nil, 400, "header"},
-		"truncated":          {"POST", "/query", "anna", session, m.query[:len(m.query)-1], 400, "unexpected EOF"},
-		"cut in the header":  {"POST", "/query", "anna", session, m.query[:20], 400, "unexpected EOF"},
-		"other kind":         {"POST", "/query", "anna", session, m.keys[:60], 400, "holds evaluation keys"},
-		"version":            {"POST", "/query", "anna", session, changed(m.query, 8, 9), 400, "version is 9"},
-		"count":              {"POST", "/query", "anna", session, changed(m.query, headerSize, 2), 400, "2 inputs, allowed are 1 to 1"},
-		"coefficient":        {"POST", "/query", "anna", session, append(bytes.Clone(m.query[:headerSize+4+seedSize]), bytes.Repeat([]byte{255}, len(m.query)-headerSize-4-seedSize)...), 400, "below the modulus"},
-	}
-	for name, a := range tries {
-		w := ask(h, a.method, a.path, a.client, a.session, a.body)
-		require.Equal(t, a.status, w.Code, "%s: %s", name, w.Body)
-		require.Equal(t, "application/json", w.Header().Get("Content-Type"), name)
-		require.Contains(t, w.Body.String(), a.says, name)
-		require.NotContains(t, w.Body.String(), "secret reason", name)
-	}
-	// A body without a length is bounded as it arrives.
-	r := httptest.NewRequest("POST", "/query", io.MultiReader(bytes.NewReader(m.query), strings.NewReader("x")))
-	r.Header.Set("Client", "anna")
-	r.Header.Set(SessionHeader, session)
-	w := httptest.NewRecorder()
-	require.Equal(t, int64(-1), r.ContentLength)
-	h.ServeHTTP(w, r)
-	require.Equal(t, 413, w.Code, w.Body)
-	require.Equal(t, 200, ask(h, "POST", "/query", "anna", session, m.query).Code)
-	require.Equal(t, p.Schema().keyMemory(), takenBy(h), "failed openings give their memory back")
-	require.Len(t, h.clients, 1)
-	require.Zero(t, h.clients["anna"].admitted)
-}
-
-func TestHandlerOptionsAreChecked(t *testing.T) {
-	for want, o := range map[string]HandlerOptions{
-		"MaxSessions is -1":          {MaxSessions: -1},
-		"Rate is -1":                 {Rate: -1},
-		"MaxKeyMemory is 1000, one":  {MaxKeyMemory: 1000},
-		"MaxQueryMemory is 1000, on": {MaxQueryMemory: 1000},
-		"TransferTimeout is -1":      {TransferTimeout: -1},
-		"at most 1048576":            {Queue: 1 << 21},
-	} {
-		_, err := NewHandler(servedOnce(), o)
-		require.ErrorContains(t, err, want)
-	}
-	h := newHandler(t, servedOnce(), HandlerOptions{Concurrency: 3, MaxQueryMemory: 2 * servedOnce().Schema().queryMemory()})
-	require.Equal(t, 2, h.places)
-	require.Equal(t, 2, cap(h.turns))
-}
-
-func TestHandlerRoomForSessions(t *testing.T) {
-	p := servedOnce()
-	m := newMessages(t, p)
-	for name, c := range map[string]struct {
-		o      HandlerOptions
-		status int
-	}{
-		"number": {HandlerOptions{MaxSessions: 2}, 503},
-		"memory": {HandlerOptions{MaxKeyMemory: 2*p.Schema().keyMemory() + 1}, 503},
-		"client": {HandlerOptions{ClientSessions: 2}, 429},
-	} {
-		c.o.Authenticate = byHeader
-		h := newHandler(t, p, c.o)
-		first := openSession(t, h, "anna", m)
-		openSession(t, h, "anna", m)
-		w := ask(h, "POST", "/keys", "anna", "", m.keys)
-		require.Equal(t, c.status, w.Code, name)
-		require.NotEmpty(t, w.Header().Get("Retry-After"), name)
-		require.Equal(t, 200, ask(h, "POST", "/query", "anna", first, m.query).Code, "%s: nothing is given up", name)
-		if name == "client" {
-			openSession(t, h, "bert", m)
-		}
-		require.Equal(t, 204, ask(h, "DELETE", "/session", "anna", first, nil).Code, name)
-		openSession(t, h, "anna", m)
-	}
-}
-
-func TestHandlerSessionsExpire(t *testing.T) {
-	p := servedOnce()
-	m := newMessages(t, p)
-	synctest.Test(t, func(t *testing.T) {
-		h := newHandler(t, p, HandlerOptions{SessionIdle: time.Minute})
-		used, idle := openSession(t, h, "", m), openSession(t, h, "", m)
-		for range 3 {
-			time.Sleep(40 * time.Second)
-			require.Equal(t, 200, ask(h, "POST", "/query", "", used, m.query).Code)
-		}
-		require.Equal(t, 404, ask(h, "POST", "/query", "", idle, m.query).Code)
-		require.Equal(t, p.Schema().keyMemory(), takenBy(h), "without any request")
-		time.Sleep(61 * time.Second)
-		synctest.Wait()
-		require.Zero(t, takenBy(h))
-		require.Empty(t, h.sessions)
-		require.EqualValues(t, 2, h.completed.expired)
-	})
-}
-
-func TestHandlerRateAndQuota(t *testing.T) {
-	p := servedOnce()
-	m := newMessages(t, p)
-	synctest.Test(t, func(t *testing.T) {
-		h := newHandler(t, p, HandlerOptions{Authenticate: byHeader, Rate: 0.5, Burst: 3, Quota: 6, QuotaPeriod: time.Hour, SessionIdle: 10 * time.Hour})
-		session := openSession(t, h, "anna", m)
-		query := func() *httptest.ResponseRecorder { return ask(h, "POST", "/query", "anna", session, m.query) }
-		require.Equal(t, 200, query().Code)
-		require.Equal(t, 200, query().Code)
-		w := query()
-		require.Equal(t, 429, w.Code)
-		require.Equal(t, "2", w.Header().Get("Retry-After"))
-		openSession(t, h, "bert", m) // others are not held back
-		time.Sleep(2 * time.Second)
-		require.Equal(t, 200, query().Code)
-		require.Equal(t, 429, query().Code)
-		time.Sleep(4 * time.Second)
-		require.Equal(t, 200, query().Code)
-		require.Equal(t, 200, query().Code)
-		time.Sleep(10 * time.Second) // the rate has room, the quota has none
-		w = query()
-		require.Equal(t, 429, w.Code)
-		wait, err := strconv.Atoi(w.Header().Get("Retry-After"))
-		require.NoError(t, err)
-		require.InDelta(t, 600-16, wait, 2)
-		time.Sleep(time.Duration(wait) * time.Second)
-		require.Equal(t, 200, query().Code)
-		h.options.Log = slog.New(slog.DiscardHandler)
-		require.Equal(t, 204, ask(h, "DELETE", "/session", "anna", session, nil).Code)
-		require.Contains(t, h.clients, "anna", "her quota is not forgotten")
-		time.Sleep(time.Hour)
-		h.mutex.Lock()
-		h.purge(time.Now())
-		h.mutex.Unlock()
-		require.NotContains(t, h.clients, "anna")
-	})
-}
-
 // slowBody gives its bytes when it is let go.
 type slowBody struct {
 	io.Reader
@@ -359,70 +200,6 @@ func begin(h *Handler, client, session string, query []byte) (*slowBody, chan *h
 	}()
 	<-body.begun
 	return body, done
-}
-
-func TestHandlerBackPressure(t *testing.T) {
-	p := servedOnce()
-	m := newMessages(t, p)
-	h := newHandler(t, p, HandlerOptions{Authenticate: byHeader, Concurrency: 1, Queue: 2, ClientConcurrency: 2})
-	anna, bert := openSession(t, h, "anna", m), openSession(t, h, "bert", m)
-	body1, done1 := begin(h, "anna", anna, m.query)
-	body2, done2 := begin(h, "anna", anna, m.query)
-	w := ask(h, "POST", "/query", "anna", anna, m.query)
-	require.Equal(t, 429, w.Code, "a client may not take all places")
-	require.Equal(t, "1", w.Header().Get("Retry-After"))
-	body3, done3 := begin(h, "bert", bert, m.query)
-	for _, path := range []string{"/query", "/keys"} {
-		w = ask(h, "POST", path, "bert", bert, m.query)
-		require.Equal(t, 503, w.Code)
-		require.Equal(t, "1", w.Header().Get("Retry-After"))
-	}
-	require.Contains(t, ask(h, "GET", "/metrics", "root", "", nil).Body.String(), "sotto_he_requests_in_work 3\n")
-	for _, b := range []*slowBody{body1, body2, body3} {
-		close(b.let)
-	}
-	for _, done := range []chan *httptest.ResponseRecorder{done1, done2, done3} {
-		require.Equal(t, 200, (<-done).Code)
-	}
-	require.Zero(t, h.admitted)
-}
-
-func TestHandlerQueueEnds(t *testing.T) {
-	p := servedOnce()
-	m := newMessages(t, p)
-	synctest.Test(t, func(t *testing.T) {
-		h := newHandler(t, p, HandlerOptions{Concurrency: 1, QueueTimeout: 3 * time.Second})
-		session := openSession(t, h, "", m)
-		h.turns <- struct{}{} // an evaluation that takes long
-		w := ask(h, "POST", "/query", "", session, m.query)
-		require.Equal(t, 503, w.Code)
-		require.Contains(t, w.Body.String(), "waited 3s")
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		r := httptest.NewRequestWithContext(ctx, "POST", "/query", bytes.NewReader(m.query))
-		r.Header.Set(SessionHeader, session)
-		gone := httptest.NewRecorder()
-		start := time.Now()
-		h.ServeHTTP(gone, r)
-		require.Equal(t, time.Second, time.Since(start), "who is gone waits no longer")
-		require.EqualValues(t, 1, h.completed.refusals["gone"])
-		<-h.turns
-		require.Equal(t, 200, ask(h, "POST", "/query", "", session, m.query).Code)
-		require.Equal(t, 204, ask(h, "DELETE", "/session", "", session, nil).Code)
-	})
-}
-
-func TestHandlerDeletedSessionFinishes(t *testing.T) {
-	p := servedOnce()
-	m := newMessages(t, p)
-	h := newHandler(t, p, HandlerOptions{})
-	session := openSession(t, h, "", m)
-	body, done := begin(h, "", session, m.query)
-	require.Equal(t, 204, ask(h, "DELETE", "/session", "", session, nil).Code)
-	require.Equal(t, p.Schema().keyMemory(), takenBy(h), "its keys are in use")
-	close(body.let)
-	require.Equal(t, 200, (<-done).Code)
-	require.Zero(t, takenBy(h))
 }
 
 func TestHandlerShutdown(t *testing.T) {
@@ -552,20 +329,4 @@ func TestHandlerPanicIsContained(t *testing.T) {
 	require.Contains(t, log.String(), "he.(*Server).Evaluate")
 	require.Zero(t, h.admitted)
 	require.Empty(t, h.turns)
-}
-
-// TestHandlerSlowBody sends a body over a connection that stops amid it.
-func TestHandlerSlowBody(t *testing.T) {
-	p := servedOnce()
-	m := newMessages(t, p)
-	h := newHandler(t, p, HandlerOptions{TransferTimeout: 50 * time.Millisecond})
-	srv := httptest.NewServer(h)
-	defer srv.Close()
-	r, w := io.Pipe()
-	defer w.Close()
-	go w.Write(m.keys[:len(m.keys)/2])
-	resp, err := http.Post(srv.URL+"/keys", "application/octet-stream", r)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	require.Equal(t, 408, resp.StatusCode)
 }
