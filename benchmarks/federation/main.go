@@ -17,7 +17,7 @@
 // Part privacy: 1,000 clients with 60 images of mostly two labels each, central noise,
 // beside Geyer, Klein and Nabi 2017 (arXiv 1712.07557, table 1: 1,000 clients, ε = 8,
 // δ = 1e-5: accuracy 0.92 after 54 rounds). Their ε is of the moments accountant, and
-// their clip norm is a median of norms that is not noised; here both are accounted.
+// their clip norm is a median of norms that is not noised; here it is fixed.
 package main
 
 import (
