@@ -29,9 +29,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sotto-ml/sotto/examples/federation/clients"
 	"github.com/sotto-ml/sotto/federated"
 	"github.com/sotto-ml/sotto/internal/atomicfile"
+	"github.com/sotto-ml/sotto/internal/clients"
 	"github.com/sotto-ml/sotto/internal/report"
 )
 

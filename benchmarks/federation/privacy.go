@@ -4,8 +4,8 @@ import (
 	"fmt"
 
 	"github.com/sotto-ml/sotto/dp/accounting"
-	"github.com/sotto-ml/sotto/examples/federation/clients"
 	"github.com/sotto-ml/sotto/federated"
+	"github.com/sotto-ml/sotto/internal/clients"
 	"github.com/sotto-ml/sotto/internal/report"
 )
 

@@ -4,9 +4,9 @@ import (
 	"fmt"
 
 	"github.com/sotto-ml/sotto/aggregate"
-	"github.com/sotto-ml/sotto/examples/federation/clients"
 	"github.com/sotto-ml/sotto/federated"
 	"github.com/sotto-ml/sotto/federated/secagg"
+	"github.com/sotto-ml/sotto/internal/clients"
 	"github.com/sotto-ml/sotto/internal/report"
 )
 

@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 
-	"github.com/sotto-ml/sotto/examples/federation/clients"
 	"github.com/sotto-ml/sotto/federated"
+	"github.com/sotto-ml/sotto/internal/clients"
 	"github.com/sotto-ml/sotto/internal/report"
 )
 

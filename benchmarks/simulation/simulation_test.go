@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-ml/sotto/dp/accounting"
-	"github.com/sotto-ml/sotto/examples/federation/clients"
+	"github.com/sotto-ml/sotto/internal/clients"
 	"github.com/sotto-ml/sotto/federated"
 )
 

@@ -7,8 +7,8 @@ import (
 	"math"
 	"strings"
 
-	"github.com/sotto-ml/sotto/examples/federation/clients"
 	"github.com/sotto-ml/sotto/internal/atomicfile"
+	"github.com/sotto-ml/sotto/internal/clients"
 	"github.com/sotto-ml/sotto/internal/report"
 )
 

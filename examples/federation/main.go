@@ -20,7 +20,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/sotto-ml/sotto/examples/federation/clients"
+	"github.com/sotto-ml/sotto/internal/clients"
 )
 
 func main() {

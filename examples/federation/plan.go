@@ -7,9 +7,9 @@ import (
 
 	"github.com/sotto-ml/sotto/aggregate"
 	"github.com/sotto-ml/sotto/dp/accounting"
-	"github.com/sotto-ml/sotto/examples/federation/clients"
 	"github.com/sotto-ml/sotto/federated"
 	"github.com/sotto-ml/sotto/federated/secagg"
+	"github.com/sotto-ml/sotto/internal/clients"
 	"github.com/sotto-ml/sotto/internal/mnist"
 	"github.com/sotto-ml/sotto/nn"
 )

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/sotto-ml/sotto/dp/accounting/ledger"
-	"github.com/sotto-ml/sotto/examples/federation/clients"
 	"github.com/sotto-ml/sotto/federated"
+	"github.com/sotto-ml/sotto/internal/clients"
 	"github.com/sotto-ml/sotto/internal/report"
 )
 

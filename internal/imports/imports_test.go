@@ -37,6 +37,7 @@ var allowed = map[string][]string{
 	"he":                   {"internal/kernel", "internal/stream", "internal/atomicfile", "nn"},
 	"federated":            {"internal/kernel", "internal/stream", "internal/atomicfile", "aggregate", "dp", "dp/accounting", "dp/accounting/ledger", "dp/noise", "federated/secagg"},
 	"federated/secagg":     {"internal/kernel", "internal/stream"},
+	"internal/clients":     {"internal/kernel", "internal/stream", "internal/atomicfile", "internal/mnist", "internal/poisoning", "nn", "aggregate", "dp", "dp/accounting", "dp/accounting/ledger", "dp/noise", "federated", "federated/secagg"},
 	"examples":             {"*"},
 	"benchmarks":           {"*"},
 }
@@ -57,12 +58,13 @@ var external = map[string][]string{
 	"he":                   {"golang.org/x", "gonum.org/v1/gonum", "github.com/tuneinsight/lattigo/v5", "github.com/ALTree/bigfloat", "github.com/google/go-cmp", "github.com/stretchr/testify", "go.yaml.in/yaml/v3"},
 	"federated":            {"golang.org/x", "gonum.org/v1/gonum", "github.com/cloudflare/circl", "github.com/bwesterb/go-ristretto"},
 	"federated/secagg":     {"golang.org/x", "github.com/cloudflare/circl", "github.com/bwesterb/go-ristretto"},
+	"internal/clients":     {"golang.org/x", "gonum.org/v1/gonum", "github.com/cloudflare/circl", "github.com/bwesterb/go-ristretto"},
 	"internal/report":      {"*"},
 }
 
 // contextRooms alone may pass a context: rounds and servers wait, loops over
 // data do not.
-var contextRooms = []string{"federated", "federated/secagg", "he", "examples", "benchmarks"}
+var contextRooms = []string{"federated", "federated/secagg", "internal/clients", "he", "examples", "benchmarks"}
 
 type pkg struct {
 	ImportPath string
