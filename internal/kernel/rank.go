@@ -34,6 +34,30 @@ func RankSum(dst []float32, rows [][]float32, lo, hi int, scale float32) {
 	}
 }
 
+// TrimmedSum is RankSum of the ranks cut to n-cut-1 of n rows, in less time where
+// cut is at most a quarter of n, but the sum is then taken in an order that depends
+// on that of the rows, so that permuting those may change its last bits. It is the
+// same on every level and architecture.
+//
+// Let a be the first ⌈n/2⌉ rows of a column, sorted, b the others, sorted, and A and
+// B their numbers. If 1 <= cut <= n/4, four chains are summed in float32 from +0, in
+// the order of k: max(a[k], b[cut-1-k]) and min(a[A-cut+k], b[B-1-k]) for k < cut,
+// a[cut+k] for k < A-2·cut and b[cut+k] for k < B-2·cut; and then (c0+c1)+(c2+c3).
+//
+// dst may be one of the rows. It panics unless there are 1 to 1024 rows of dst's
+// length and 0 <= 2·cut < len(rows), and if dst overlaps a row in part.
+func TrimmedSum(dst []float32, rows [][]float32, cut int, scale float32) {
+	n := len(rows)
+	if cut < 1 || cut > n/4 {
+		RankSum(dst, rows, cut, n-cut, scale)
+		return
+	}
+	checkRows(dst, rows)
+	if len(dst) > 0 {
+		trimmedSum(dst, rows, cut, scale)
+	}
+}
+
 // MeanAround writes to dst, for each column, the mean of the m values nearest
 // to the column's median (the mean of the middle two if the rows are even in
 // number). Of two values at the same distance, on opposite sides, the lesser is

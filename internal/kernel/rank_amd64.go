@@ -132,6 +132,12 @@ func (s *rankTile) rankOfHalves(dst []float32, rows [][]float32, lo, hi int, sca
 			for h := range 2 {
 				s.merge(unsafe.Add(base, h*size+s.bytes), stride, count, network, runs/2)
 			}
+			if lo+1 == half && hi-lo == 2 {
+				middleOfTwo(s.level, unsafe.Add(base, s.bytes), stride, count,
+					unsafe.Add(base, size+half*s.bytes), half, unsafe.Add(base, 2*size))
+				addRanks(s.level, unsafe.Add(base, 2*size), stride, count, 2, &out[v*s.lanes], scale)
+				continue
+			}
 			for k := lo; k < hi; k++ {
 				fewest, most := max(0, k+1-half), min(k+1, half) // taken from the first half
 				rankOfTwo(s.level, unsafe.Add(base, fewest*s.bytes), stride, count,
@@ -139,6 +145,50 @@ func (s *rankTile) rankOfHalves(dst []float32, rows [][]float32, lo, hi int, sca
 					unsafe.Add(base, 2*size+(k-lo)*s.bytes))
 			}
 			addRanks(s.level, unsafe.Add(base, 2*size), stride, count, hi-lo, &out[v*s.lanes], scale)
+		}
+	})
+}
+
+// trimmedSum sorts the rows in two halves and adds up what is in neither cut: of the
+// 2·cut values at the ends of both halves, cut are the least, and pairing those of
+// one half, ascending, with those of the other, descending, each pair holds one.
+func trimmedSum(dst []float32, rows [][]float32, cut int, scale float32) {
+	if current == Generic {
+		trimmedSumGeneric(dst, rows, cut, scale)
+		return
+	}
+	s := rankTiles.Get().(*rankTile)
+	defer s.done()
+	n := len(rows)
+	b := n / 2
+	a := n - b
+	network, runs := runsOf(n)
+	switch {
+	case runs == 1:
+		network, runs = networkOf(a), 2
+	case runs == 2:
+		network = networkOf(a) // nothing is merged
+	}
+	half := network * runs / 2
+	s.halves = append(s.halves[:0], rows[:a]...)
+	for range half - a {
+		s.halves = append(s.halves, nil)
+	}
+	s.halves = append(s.halves, rows[a:]...)
+	s.begin(s.halves, 0, network, runs)
+	stride := network * runs * s.bytes
+	group := s.room(stride)
+	s.each(dst, func(vectors, next int, out []float32, _ int) {
+		for v := 0; v < vectors; v += group {
+			count := min(group, vectors-v)
+			base := s.work()
+			for run := range runs {
+				s.sortRun(run, v, count, next, unsafe.Add(base, run*network*s.bytes), stride)
+			}
+			other := unsafe.Add(base, half*s.bytes)
+			s.merge(base, stride, count, network, runs/2)
+			s.merge(other, stride, count, network, runs/2)
+			addBetween(s.level, base, stride, count, other, cut, (a-cut)*s.bytes, (b-cut)*s.bytes, b-2*cut, &out[v*s.lanes], scale)
 		}
 	})
 }

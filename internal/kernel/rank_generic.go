@@ -27,11 +27,14 @@ func (s *rankGeneric) load(rows [][]float32, first, width int) {
 	}
 }
 
-// sort sorts each column of the keys by merge exchange (Knuth, The Art of
+// sort sorts each column of the keys.
+func (s *rankGeneric) sort() { sortTile(s.keys) }
+
+// sortTile sorts each column by merge exchange (Knuth, The Art of
 // Computer Programming, volume 3, algorithm 5.2.2M), which compares the same
 // pairs whatever the values.
-func (s *rankGeneric) sort() {
-	n := len(s.keys)
+func sortTile(keys [][rankColumns]int32) {
+	n := len(keys)
 	top := 1
 	for 2*top < n {
 		top *= 2
@@ -40,7 +43,7 @@ func (s *rankGeneric) sort() {
 		for q, r, d := top, 0, p; ; q, r, d = q/2, p, q-p {
 			for i := range n - d {
 				if i&p == r {
-					exchange(&s.keys[i], &s.keys[i+d])
+					exchange(&keys[i], &keys[i+d])
 				}
 			}
 			if q == p {
@@ -103,6 +106,39 @@ func rankSumGeneric(dst []float32, rows [][]float32, lo, hi int, scale float32) 
 			out[j] = sum * scale
 		}
 	})
+}
+
+func trimmedSumGeneric(dst []float32, rows [][]float32, cut int, scale float32) {
+	s := ranksGeneric.Get().(*rankGeneric)
+	defer ranksGeneric.Put(s)
+	for first := 0; first < len(dst); first += rankColumns {
+		width := min(rankColumns, len(dst)-first)
+		s.load(rows, first, width)
+		a, b := s.keys[:(len(rows)+1)/2], s.keys[(len(rows)+1)/2:]
+		sortTile(a)
+		sortTile(b)
+		var chains [4][rankColumns]float32
+		for k := range cut {
+			low, high := &a[k], &a[len(a)-cut+k]
+			for j, x := range b[cut-1-k][:width] {
+				chains[0][j] += rankValue(max(low[j], x))
+			}
+			for j, x := range b[len(b)-1-k][:width] {
+				chains[1][j] += rankValue(min(high[j], x))
+			}
+		}
+		for c, half := range [][][rankColumns]int32{a, b} {
+			for k := cut; k < len(half)-cut; k++ {
+				for j, x := range half[k][:width] {
+					chains[2+c][j] += rankValue(x)
+				}
+			}
+		}
+		out := dst[first : first+width]
+		for j := range out {
+			out[j] = ((chains[0][j] + chains[1][j]) + (chains[2][j] + chains[3][j])) * scale
+		}
+	}
 }
 
 func meanAroundGeneric(dst []float32, rows [][]float32, m int) {

@@ -61,6 +61,30 @@ func wantRankSum(column []float32, lo, hi int, scale float32) float32 {
 	return ((chains[0] + chains[1]) + (chains[2] + chains[3])) * scale
 }
 
+// wantTrimmedSum is TrimmedSum as it is defined, on two sorted halves of a column.
+func wantTrimmedSum(a, b []float32, cut int, scale float32) float32 {
+	var chains [4]float32
+	order := func(x, y float32) (lesser, greater float32) {
+		if rankKey(x) < rankKey(y) {
+			return x, y
+		}
+		return y, x
+	}
+	for k := range cut {
+		_, greater := order(a[k], b[cut-1-k])
+		lesser, _ := order(a[len(a)-cut+k], b[len(b)-1-k])
+		chains[0] += greater
+		chains[1] += lesser
+	}
+	for _, x := range a[cut : len(a)-cut] {
+		chains[2] += x
+	}
+	for _, x := range b[cut : len(b)-cut] {
+		chains[3] += x
+	}
+	return ((chains[0] + chains[1]) + (chains[2] + chains[3])) * scale
+}
+
 // wantMeanAround chooses the m nearest values one by one, from the definition.
 func wantMeanAround(column []float32, m int) float32 {
 	n := len(column)
@@ -167,6 +191,20 @@ func checkRanksOf(t *testing.T, r *rand.Rand, n, columns int) {
 			}
 		}
 	}
+	for _, cut := range []int{min(1, n/4), r.IntN(n/4 + 1), n / 5, n / 4} {
+		dst, intact := guardedVector(columns, r.IntN(16))
+		TrimmedSum(dst, rows, cut, 0.5)
+		require.True(t, intact(), "n=%d columns=%d: wrote outside dst", n, columns)
+		for j := range dst {
+			want := wantRankSum(sorted[j], 0, n, 0.5)
+			if cut > 0 {
+				want = wantTrimmedSum(sortedColumn(rows[:(n+1)/2], j), sortedColumn(rows[(n+1)/2:], j), cut, 0.5)
+			}
+			if !same(dst[j], want) {
+				t.Fatalf("n=%d columns=%d cut %d column %d: %g, want %g", n, columns, cut, j, dst[j], want)
+			}
+		}
+	}
 	ld := columns + r.IntN(20)
 	m := newGuarded(n, columns, ld, r.IntN(16))
 	SortColumns(m.x, ld, rows)
@@ -210,6 +248,28 @@ func TestRanks(t *testing.T) {
 		}
 		for _, columns := range []int{1023, 1024, 1025} {
 			checkRanksOf(t, r, 2+r.IntN(9), columns)
+		}
+	})
+}
+
+// What is in neither cut is what RankSum adds up: of integers both sums are exact.
+func TestTrimmedSumIsRankSum(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(26, 1))
+		for _, n := range []int{4, 9, 25, 33, 100, 127, 131, 300, 1000} {
+			rows := guardedRows(r, n, 50, func(r *rand.Rand, n int) []float32 {
+				x := make([]float32, n)
+				for i := range x {
+					x[i] = float32(r.IntN(2000) - 1000)
+				}
+				return x
+			})
+			for _, cut := range []int{1, n / 5, n / 4, n/2 - 1} {
+				want, got := make([]float32, 50), make([]float32, 50)
+				RankSum(want, rows, cut, n-cut, 0.5)
+				TrimmedSum(got, rows, cut, 0.5)
+				require.Equal(t, want, got, "n=%d cut=%d", n, cut)
+			}
 		}
 	})
 }
@@ -270,6 +330,10 @@ func TestRanksInPlace(t *testing.T) {
 				again := cloneRows(rows)
 				RankSum(again[i], again, n/4, n-n/4, 1)
 				require.Equal(t, want, again[i], "n=%d", n)
+				TrimmedSum(want, rows, n/4, 1)
+				again = cloneRows(rows)
+				TrimmedSum(again[i], again, n/4, 1)
+				require.Equal(t, want, again[i], "n=%d", n)
 				MeanAround(want, rows, n-n/4)
 				again = cloneRows(rows)
 				MeanAround(again[i], again, n-n/4)
@@ -291,6 +355,7 @@ func TestRanksAllocateNothing(t *testing.T) {
 			require.Zero(t, allocs(func() {
 				RankSum(dst, rows, (n-1)/2, n/2+1, 0.5)
 				RankSum(dst, rows, n/4, n-n/4, 1)
+				TrimmedSum(dst, rows, n/4, 1)
 				MeanAround(dst, rows, n-n/4)
 				SortColumns(all, 200, rows)
 			}), "n=%d", n)
@@ -341,6 +406,11 @@ func TestRanksPanic(t *testing.T) {
 		{"kernel: ranks out of range", func() { MeanAround(x[20:24], rows, 0) }},
 		{"kernel: ranks out of range", func() { MeanAround(x[20:24], rows, 4) }},
 		{"kernel: partial overlap", func() { RankSum(x[2:6], rows, 0, 1, 1) }},
+		{"kernel: number of rows out of range", func() { TrimmedSum(x[:4], make([][]float32, 1025), 1, 1) }},
+		{"kernel: lengths differ", func() { TrimmedSum(x[20:24], [][]float32{x[:4], x[:3], x[:4], x[:4]}, 1, 1) }},
+		{"kernel: ranks out of range", func() { TrimmedSum(x[20:24], rows, -1, 1) }},
+		{"kernel: ranks out of range", func() { TrimmedSum(x[20:24], rows, 2, 1) }},
+		{"kernel: partial overlap", func() { TrimmedSum(x[2:6], [][]float32{x[:4], x[8:12], x[12:16], x[16:20]}, 1, 1) }},
 		{"kernel: partial overlap", func() { MeanAround(x[10:14], rows, 1) }},
 		{"kernel: stride below row length", func() { SortColumns(x[20:], 3, rows) }},
 		{"kernel: matrix slice too short", func() { SortColumns(x[20:31], 4, rows) }},

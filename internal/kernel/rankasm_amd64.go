@@ -47,6 +47,18 @@ func rankOfTwo512(base unsafe.Pointer, stride, vectors int, other unsafe.Pointer
 func rankOfTwo256(base unsafe.Pointer, stride, vectors int, other unsafe.Pointer, count int, out unsafe.Pointer)
 
 //go:noescape
+func middleOfTwo512(base unsafe.Pointer, stride, vectors int, other unsafe.Pointer, count int, out unsafe.Pointer)
+
+//go:noescape
+func middleOfTwo256(base unsafe.Pointer, stride, vectors int, other unsafe.Pointer, count int, out unsafe.Pointer)
+
+//go:noescape
+func addBetween512(base unsafe.Pointer, stride, vectors int, other unsafe.Pointer, cut, highA, highB, middle int, dst *float32, scale float32)
+
+//go:noescape
+func addBetween256(base unsafe.Pointer, stride, vectors int, other unsafe.Pointer, cut, highA, highB, middle int, dst *float32, scale float32)
+
+//go:noescape
 func addRanks512(base unsafe.Pointer, stride, vectors, count int, dst *float32, scale float32)
 
 //go:noescape
@@ -117,6 +129,22 @@ func rankOfTwo(level Level, base unsafe.Pointer, stride, vectors int, other unsa
 		rankOfTwo512(base, stride, vectors, other, count, out)
 	} else {
 		rankOfTwo256(base, stride, vectors, other, count, out)
+	}
+}
+
+func middleOfTwo(level Level, base unsafe.Pointer, stride, vectors int, other unsafe.Pointer, count int, out unsafe.Pointer) {
+	if level == AVX512 {
+		middleOfTwo512(base, stride, vectors, other, count, out)
+	} else {
+		middleOfTwo256(base, stride, vectors, other, count, out)
+	}
+}
+
+func addBetween(level Level, base unsafe.Pointer, stride, vectors int, other unsafe.Pointer, cut, highA, highB, middle int, dst *float32, scale float32) {
+	if level == AVX512 {
+		addBetween512(base, stride, vectors, other, cut, highA, highB, middle, dst, scale)
+	} else {
+		addBetween256(base, stride, vectors, other, cut, highA, highB, middle, dst, scale)
 	}
 }
 

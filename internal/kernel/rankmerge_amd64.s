@@ -3172,6 +3172,90 @@ counted:
 	VZEROUPPER
 	RET
 
+// func middleOfTwo512(base unsafe.Pointer, stride int, vectors int, other unsafe.Pointer, count int, out unsafe.Pointer)
+TEXT ·middleOfTwo512(SB), NOSPLIT, $0-48
+	MOVQ base+0(FP), SI
+	MOVQ stride+8(FP), DX
+	MOVQ vectors+16(FP), CX
+	MOVQ other+24(FP), DI
+	MOVQ count+32(FP), R10
+	MOVQ out+40(FP), R11
+	MOVL $0x7fffffff, AX
+	VPBROADCASTD AX, Z31
+	PCALIGN $32
+vector:
+	MOVQ SI, R8
+	MOVQ DI, R9
+	MOVQ R10, BX
+	VMOVDQU64 (R8), Z2
+	VMOVDQU64 (R9), Z3
+	VPMINSD Z3, Z2, Z0
+	VPMAXSD Z3, Z2, Z1
+	JMP counted
+	PCALIGN $32
+rows:
+	VMOVDQU64 (R8), Z2
+	VMOVDQU64 (R9), Z3
+	VPMINSD Z3, Z2, Z4
+	VPMAXSD Z3, Z2, Z2
+	VPMAXSD Z4, Z0, Z0
+	VPMINSD Z2, Z1, Z1
+counted:
+	ADDQ $64, R8
+	SUBQ $64, R9
+	DECQ BX
+	JNZ rows
+	VMOVDQU64 Z0, (R11)
+	VMOVDQU64 Z1, 64(R11)
+	ADDQ DX, DI
+	ADDQ DX, R11
+	ADDQ DX, SI
+	DECQ CX
+	JNZ vector
+	VZEROUPPER
+	RET
+
+// func middleOfTwo256(base unsafe.Pointer, stride int, vectors int, other unsafe.Pointer, count int, out unsafe.Pointer)
+TEXT ·middleOfTwo256(SB), NOSPLIT, $0-48
+	MOVQ base+0(FP), SI
+	MOVQ stride+8(FP), DX
+	MOVQ vectors+16(FP), CX
+	MOVQ other+24(FP), DI
+	MOVQ count+32(FP), R10
+	MOVQ out+40(FP), R11
+	PCALIGN $32
+vector:
+	MOVQ SI, R8
+	MOVQ DI, R9
+	MOVQ R10, BX
+	VMOVDQU (R8), Y2
+	VMOVDQU (R9), Y3
+	VPMINSD Y3, Y2, Y0
+	VPMAXSD Y3, Y2, Y1
+	JMP counted
+	PCALIGN $32
+rows:
+	VMOVDQU (R8), Y2
+	VMOVDQU (R9), Y3
+	VPMINSD Y3, Y2, Y4
+	VPMAXSD Y3, Y2, Y2
+	VPMAXSD Y4, Y0, Y0
+	VPMINSD Y2, Y1, Y1
+counted:
+	ADDQ $32, R8
+	SUBQ $32, R9
+	DECQ BX
+	JNZ rows
+	VMOVDQU Y0, (R11)
+	VMOVDQU Y1, 32(R11)
+	ADDQ DX, DI
+	ADDQ DX, R11
+	ADDQ DX, SI
+	DECQ CX
+	JNZ vector
+	VZEROUPPER
+	RET
+
 // func addRanks512(base unsafe.Pointer, stride int, vectors int, count int, dst *float32, scale float32)
 TEXT ·addRanks512(SB), NOSPLIT, $0-44
 	MOVQ base+0(FP), SI
@@ -3361,6 +3445,173 @@ scale:
 	VMULPS Y1, Y0, Y0
 	VMOVUPS Y0, (DI)
 	ADDQ $32, DI
+	ADDQ DX, SI
+	DECQ CX
+	JNZ vector
+	VZEROUPPER
+	RET
+
+// func addBetween512(base unsafe.Pointer, stride int, vectors int, other unsafe.Pointer, cut int, highA int, highB int, middle int, dst *float32, scale float32)
+TEXT ·addBetween512(SB), NOSPLIT, $0-76
+	MOVQ base+0(FP), SI
+	MOVQ stride+8(FP), DX
+	MOVQ vectors+16(FP), CX
+	MOVQ other+24(FP), DI
+	MOVQ cut+32(FP), R10
+	MOVQ highA+40(FP), R11
+	MOVQ highB+48(FP), R12
+	MOVQ middle+56(FP), AX
+	MOVQ dst+64(FP), R13
+	MOVL $0x7fffffff, AX
+	VPBROADCASTD AX, Z31
+	PCALIGN $32
+vector:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	MOVQ SI, R8
+	MOVQ R10, R9
+	IMULQ $64, R9
+	LEAQ -64(DI)(R9*1), R9
+	MOVQ R10, BX
+	PCALIGN $32
+cut:
+	VMOVDQU64 (R8), Z4
+	VPMAXSD (R9), Z4, Z4
+	VMOVDQU64 (R8)(R11*1), Z5
+	VPMINSD (R9)(R12*1), Z5, Z5
+	VPSRAD $31, Z4, Z8
+	VPTERNLOGD $0x78, Z31, Z8, Z4
+	VADDPS Z4, Z0, Z0
+	VPSRAD $31, Z5, Z9
+	VPTERNLOGD $0x78, Z31, Z9, Z5
+	VADDPS Z5, Z1, Z1
+	ADDQ $64, R8
+	SUBQ $64, R9
+	DECQ BX
+	JNZ cut
+	MOVQ middle+56(FP), BX
+	MOVQ R8, R9
+	SUBQ SI, R9
+	ADDQ DI, R9
+	TESTQ BX, BX
+	JZ last
+	PCALIGN $32
+middle:
+	VMOVDQU64 (R8), Z6
+	VMOVDQU64 (R9), Z7
+	VPSRAD $31, Z6, Z10
+	VPTERNLOGD $0x78, Z31, Z10, Z6
+	VADDPS Z6, Z2, Z2
+	VPSRAD $31, Z7, Z11
+	VPTERNLOGD $0x78, Z31, Z11, Z7
+	VADDPS Z7, Z3, Z3
+	ADDQ $64, R8
+	ADDQ $64, R9
+	DECQ BX
+	JNZ middle
+last:
+	CMPQ R11, R12
+	JEQ sum
+	VMOVDQU64 (R8), Z6
+	VPSRAD $31, Z6, Z10
+	VPTERNLOGD $0x78, Z31, Z10, Z6
+	VADDPS Z6, Z2, Z2
+sum:
+	VADDPS Z1, Z0, Z0
+	VADDPS Z3, Z2, Z2
+	VADDPS Z2, Z0, Z0
+	VBROADCASTSS scale+72(FP), Z1
+	VMULPS Z1, Z0, Z0
+	VMOVUPS Z0, (R13)
+	ADDQ $64, R13
+	ADDQ DX, DI
+	ADDQ DX, SI
+	DECQ CX
+	JNZ vector
+	VZEROUPPER
+	RET
+
+// func addBetween256(base unsafe.Pointer, stride int, vectors int, other unsafe.Pointer, cut int, highA int, highB int, middle int, dst *float32, scale float32)
+TEXT ·addBetween256(SB), NOSPLIT, $0-76
+	MOVQ base+0(FP), SI
+	MOVQ stride+8(FP), DX
+	MOVQ vectors+16(FP), CX
+	MOVQ other+24(FP), DI
+	MOVQ cut+32(FP), R10
+	MOVQ highA+40(FP), R11
+	MOVQ highB+48(FP), R12
+	MOVQ middle+56(FP), AX
+	MOVQ dst+64(FP), R13
+	PCALIGN $32
+vector:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	MOVQ SI, R8
+	MOVQ R10, R9
+	IMULQ $32, R9
+	LEAQ -32(DI)(R9*1), R9
+	MOVQ R10, BX
+	PCALIGN $32
+cut:
+	VMOVDQU (R8), Y4
+	VPMAXSD (R9), Y4, Y4
+	VMOVDQU (R8)(R11*1), Y5
+	VPMINSD (R9)(R12*1), Y5, Y5
+	VPSRAD $31, Y4, Y8
+	VPSRLD $1, Y8, Y8
+	VPXOR Y8, Y4, Y4
+	VADDPS Y4, Y0, Y0
+	VPSRAD $31, Y5, Y9
+	VPSRLD $1, Y9, Y9
+	VPXOR Y9, Y5, Y5
+	VADDPS Y5, Y1, Y1
+	ADDQ $32, R8
+	SUBQ $32, R9
+	DECQ BX
+	JNZ cut
+	MOVQ middle+56(FP), BX
+	MOVQ R8, R9
+	SUBQ SI, R9
+	ADDQ DI, R9
+	TESTQ BX, BX
+	JZ last
+	PCALIGN $32
+middle:
+	VMOVDQU (R8), Y6
+	VMOVDQU (R9), Y7
+	VPSRAD $31, Y6, Y10
+	VPSRLD $1, Y10, Y10
+	VPXOR Y10, Y6, Y6
+	VADDPS Y6, Y2, Y2
+	VPSRAD $31, Y7, Y11
+	VPSRLD $1, Y11, Y11
+	VPXOR Y11, Y7, Y7
+	VADDPS Y7, Y3, Y3
+	ADDQ $32, R8
+	ADDQ $32, R9
+	DECQ BX
+	JNZ middle
+last:
+	CMPQ R11, R12
+	JEQ sum
+	VMOVDQU (R8), Y6
+	VPSRAD $31, Y6, Y10
+	VPSRLD $1, Y10, Y10
+	VPXOR Y10, Y6, Y6
+	VADDPS Y6, Y2, Y2
+sum:
+	VADDPS Y1, Y0, Y0
+	VADDPS Y3, Y2, Y2
+	VADDPS Y2, Y0, Y0
+	VBROADCASTSS scale+72(FP), Y1
+	VMULPS Y1, Y0, Y0
+	VMOVUPS Y0, (R13)
+	ADDQ $32, R13
+	ADDQ DX, DI
 	ADDQ DX, SI
 	DECQ CX
 	JNZ vector

@@ -57,8 +57,9 @@ type rankTile struct {
 	bytes, lanes int // of a vector
 	network      int
 	runs         int
-	vectors      int // of a tile
-	input        [][]float32
+	vectors      int              // of a tile
+	input        [][]float32      // nil is padding above
+	halves       [][]float32      // room for input
 	low          int              // rows of padding below
 	rows         []unsafe.Pointer // of a tile, with padding, run after run
 	ahead        []unsafe.Pointer // what each turn on a run fetches, at the first tile
@@ -81,12 +82,13 @@ var rankTiles = sync.Pool{New: func() any {
 func (s *rankTile) done() {
 	clear(s.rows)
 	clear(s.ahead)
+	clear(s.halves)
 	s.input = nil
 	rankTiles.Put(s)
 }
 
 // begin makes ready for rows, with low rows of padding below them and the rest
-// of runs times network above.
+// of runs times network above, as those that are nil.
 func (s *rankTile) begin(rows [][]float32, low, network, runs int) {
 	s.level, s.bytes, s.lanes = current, 64, 16
 	if s.level == AVX2 {
@@ -111,7 +113,7 @@ func (s *rankTile) begin(rows [][]float32, low, network, runs int) {
 	for i := range total {
 		for turn := range turns {
 			at := unsafe.Pointer(&s.above)
-			if k := i - low; k >= 0 && k < len(rows) {
+			if k := i - low; k >= 0 && k < len(rows) && rows[k] != nil {
 				at = unsafe.Pointer(unsafe.SliceData(rows[k]))
 				if from := turn * network * s.bytes; from < whole {
 					at = unsafe.Add(at, from)
@@ -171,6 +173,9 @@ func (s *rankTile) each(dst []float32, f func(vectors, next int, out []float32, 
 	}
 	s.point(0)
 	for i, row := range s.input {
+		if row == nil {
+			continue
+		}
 		tail := s.tail[i*s.lanes : (i+1)*s.lanes]
 		copy(tail, row[column:])
 		s.rows[s.low+i] = unsafe.Pointer(&tail[0])
@@ -187,7 +192,7 @@ func (s *rankTile) point(offset int) {
 		switch k := i - s.low; {
 		case k < 0:
 			s.rows[i] = unsafe.Pointer(&s.below)
-		case k < len(s.input):
+		case k < len(s.input) && s.input[k] != nil:
 			s.rows[i] = unsafe.Add(unsafe.Pointer(unsafe.SliceData(s.input[k])), offset)
 		default:
 			s.rows[i] = unsafe.Pointer(&s.above)

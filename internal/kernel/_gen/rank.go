@@ -17,7 +17,7 @@ var sortSizes = []int{
 
 func init() {
 	register("rank", writeFor(sortRows, middleRows))
-	register("rankmerge", writeFor(mergeFirst, mergeHalve4, mergeHalve2, mergeLast, rankOfTwo, addRanks, addAround, copyRanks))
+	register("rankmerge", writeFor(mergeFirst, mergeHalve4, mergeHalve2, mergeLast, rankOfTwo, middleOfTwo, addRanks, addBetween, addAround, copyRanks))
 }
 
 // keys turns the float32 of a register into integers of the same order, and
@@ -344,6 +344,43 @@ func rankOfTwo(f *vectorFile, v vec) {
 	})
 }
 
+// middleOfTwo writes the keys max over t < count of min(a[t], b[-t]) and min over
+// t of max(a[t], b[-t]), where a row of a is at base and b's at other, to two rows
+// at out.
+func middleOfTwo(f *vectorFile, v vec) {
+	move := (&placement{v: v}).move()
+	overVectors(f, v, "middleOfTwo", []word{
+		{"other", "unsafe.Pointer", "DI"}, {"count", "int", "R10"}, {"out", "unsafe.Pointer", "R11"},
+	}, "", func() {
+		const lower, upper, a, b = 0, 1, 2, 3
+		f.op("MOVQ SI, R8")
+		f.op("MOVQ DI, R9")
+		f.op("MOVQ R10, BX")
+		f.op("%s (R8), %s", move, v.reg(a))
+		f.op("%s (R9), %s", move, v.reg(b))
+		f.op("VPMINSD %s, %s, %s", v.reg(b), v.reg(a), v.reg(lower))
+		f.op("VPMAXSD %s, %s, %s", v.reg(b), v.reg(a), v.reg(upper))
+		f.op("JMP counted")
+		f.op("PCALIGN $32")
+		f.label("rows")
+		f.op("%s (R8), %s", move, v.reg(a))
+		f.op("%s (R9), %s", move, v.reg(b))
+		f.op("VPMINSD %s, %s, %s", v.reg(b), v.reg(a), v.reg(b+1))
+		f.op("VPMAXSD %s, %s, %s", v.reg(b), v.reg(a), v.reg(a))
+		f.op("VPMAXSD %s, %s, %s", v.reg(b+1), v.reg(lower), v.reg(lower))
+		f.op("VPMINSD %s, %s, %s", v.reg(a), v.reg(upper), v.reg(upper))
+		f.label("counted")
+		f.op("ADDQ $%d, R8", v.bytes())
+		f.op("SUBQ $%d, R9", v.bytes())
+		f.op("DECQ BX")
+		f.op("JNZ rows")
+		f.op("%s %s, (R11)", move, v.reg(lower))
+		f.op("%s %s, %d(R11)", move, v.reg(upper), v.bytes())
+		f.op("ADDQ DX, DI")
+		f.op("ADDQ DX, R11")
+	})
+}
+
 // addRanks adds count rows of keys from base on, in the order of RankSum.
 func addRanks(f *vectorFile, v vec) {
 	move := (&placement{v: v}).move()
@@ -399,6 +436,74 @@ func addRanks(f *vectorFile, v vec) {
 		f.op("VMULPS %s, %s, %s", v.reg(1), v.reg(0), v.reg(0))
 		f.op("VMOVUPS %s, (DI)", v.reg(0))
 		f.op("ADDQ $%d, DI", v.bytes())
+	})
+}
+
+// addBetween is TrimmedSum on two sorted lists of rows of keys, a at base and b at
+// other: cut rows are cut off at each end, highA and highB are the byte offsets from
+// row 0 of a's and from row 0 of b's cut-th row from the end, and middle is how many
+// rows of b are in neither cut.
+func addBetween(f *vectorFile, v vec) {
+	move := (&placement{v: v}).move()
+	overVectors(f, v, "addBetween", []word{
+		{"other", "unsafe.Pointer", "DI"}, {"cut", "int", "R10"}, {"highA", "int", "R11"}, {"highB", "int", "R12"},
+		{"middle", "int", "AX"}, {"dst", "*float32", "R13"},
+	}, "scale", func() {
+		const chain, x, temp = 0, 4, 8
+		take := func(k int) {
+			keys(f, v, x+k, temp+k)
+			f.op("VADDPS %s, %s, %s", v.reg(x+k), v.reg(chain+k), v.reg(chain+k))
+		}
+		for k := range 4 {
+			f.op("VXORPS X%d, X%d, X%d", chain+k, chain+k, chain+k)
+		}
+		f.op("MOVQ SI, R8")
+		f.op("MOVQ R10, R9")
+		f.op("IMULQ $%d, R9", v.bytes())
+		f.op("LEAQ -%d(DI)(R9*1), R9", v.bytes())
+		f.op("MOVQ R10, BX")
+		f.op("PCALIGN $32")
+		f.label("cut")
+		f.op("%s (R8), %s", move, v.reg(x))
+		f.op("VPMAXSD (R9), %s, %s", v.reg(x), v.reg(x))
+		f.op("%s (R8)(R11*1), %s", move, v.reg(x+1))
+		f.op("VPMINSD (R9)(R12*1), %s, %s", v.reg(x+1), v.reg(x+1))
+		take(0)
+		take(1)
+		f.op("ADDQ $%d, R8", v.bytes())
+		f.op("SUBQ $%d, R9", v.bytes())
+		f.op("DECQ BX")
+		f.op("JNZ cut")
+		f.op("MOVQ middle+56(FP), BX")
+		f.op("MOVQ R8, R9") // as far from b's first row as from a's
+		f.op("SUBQ SI, R9")
+		f.op("ADDQ DI, R9")
+		f.op("TESTQ BX, BX")
+		f.op("JZ last")
+		f.op("PCALIGN $32")
+		f.label("middle")
+		f.op("%s (R8), %s", move, v.reg(x+2))
+		f.op("%s (R9), %s", move, v.reg(x+3))
+		take(2)
+		take(3)
+		f.op("ADDQ $%d, R8", v.bytes())
+		f.op("ADDQ $%d, R9", v.bytes())
+		f.op("DECQ BX")
+		f.op("JNZ middle")
+		f.label("last")
+		f.op("CMPQ R11, R12")
+		f.op("JEQ sum")
+		f.op("%s (R8), %s", move, v.reg(x+2))
+		take(2)
+		f.label("sum")
+		f.op("VADDPS %s, %s, %s", v.reg(1), v.reg(0), v.reg(0))
+		f.op("VADDPS %s, %s, %s", v.reg(3), v.reg(2), v.reg(2))
+		f.op("VADDPS %s, %s, %s", v.reg(2), v.reg(0), v.reg(0))
+		f.op("VBROADCASTSS scale+72(FP), %s", v.reg(1))
+		f.op("VMULPS %s, %s, %s", v.reg(1), v.reg(0), v.reg(0))
+		f.op("VMOVUPS %s, (R13)", v.reg(0))
+		f.op("ADDQ $%d, R13", v.bytes())
+		f.op("ADDQ DX, DI")
 	})
 }
 
