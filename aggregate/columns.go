@@ -134,7 +134,11 @@ func (r TrimmedMean) plan(s *survey, v *Verdict) error {
 	if err := faulty("TrimmedMean", r.F, s.n); err != nil {
 		return err
 	}
+	if err := s.canonical(); err != nil { // the sum's last bits depend on the order
+		return err
+	}
 	s.ranks(r.F, s.n-r.F, v)
+	s.end.do = endTrimmed
 	return nil
 }
 
@@ -164,6 +168,14 @@ func endRanks(s *survey, p *part) {
 		s.countCut(p)
 	}
 	kernel.RankSum(p.dst, p.view, s.end.lo, s.end.hi, s.end.scale)
+}
+
+func endTrimmed(s *survey, p *part) {
+	s.look(p)
+	if s.end.told != nil {
+		s.countCut(p)
+	}
+	kernel.TrimmedSum(p.dst, p.view, s.end.lo, s.end.scale)
 }
 
 // countCut counts the coordinates in which each row is below rank lo or above rank
