@@ -51,12 +51,16 @@ func (s *survey) run() {
 	defer s.group.Done()
 	p := parts.Get().(*part)
 	defer p.put()
+	units := (s.d + unitColumns - 1) / unitColumns
 	for {
 		unit := int(s.next.Add(1) - 1)
-		a, end := unit*unitColumns, min((unit+1)*unitColumns, s.d)
-		if a >= s.d {
+		if unit >= units {
 			return
 		}
+		if s.merge == nil && s.verified { // a pass before ended there: that is in the cache yet
+			unit = units - 1 - unit
+		}
+		a, end := unit*unitColumns, min((unit+1)*unitColumns, s.d)
 		p.from, p.unit = a, p.unit[:0]
 		p.sums = p.sums[:0]
 		for ; a < end; a += s.block {

@@ -169,7 +169,7 @@ func weightedRows(dst []float32, rows [][]float32, w []float32) {
 		clear(dst)
 		return
 	}
-	const block = 1024
+	const block = 4096 // 16 KiB: rows are read in long runs, and sum stays in the first cache
 	var sum [block]float32
 	level := streamLevel(len(dst) * len(rows))
 	for first := 0; first < len(dst); first += block {
