@@ -51,12 +51,13 @@ func (r Krum) plan(s *survey, v *Verdict) error {
 }
 
 // Kappa is the robustness coefficient 6 (1 + F/(n-2F)) (Allouah et al. 2023, table
-// 1), infinite unless n > 2F.
-func (Krum) Kappa(n, f int) float64 {
-	if f < 0 || n <= 2*f {
+// 1) with this rule's F, infinite unless f <= F, n > 2F and it counts n-F-1 neighbours,
+// for which it is proved.
+func (r Krum) Kappa(n, f int) float64 {
+	if f < 0 || f > r.F || n <= 2*r.F || r.Neighbors != 0 && r.Neighbors != n-r.F-1 {
 		return math.Inf(1)
 	}
-	return 6 * (1 + float64(f)/float64(n-2*f))
+	return 6 * (1 + float64(r.F)/float64(n-2*r.F))
 }
 
 // MultiKrum is the mean of the rows of least [Krum] scores. Breakdown point about F/n;

@@ -400,6 +400,8 @@ func TestKappa(t *testing.T) {
 				}
 			}
 			require.True(t, math.IsInf(Median{}.Kappa(2*f, f), 1))
+			require.True(t, math.IsInf(Krum{F: f - 1}.Kappa(n, f), 1), "made for fewer liars")
+			require.True(t, math.IsInf(Krum{F: f, Neighbors: n - f - 2}.Kappa(n, f), 1), "not what is proved")
 		}
 	}
 }
@@ -564,15 +566,37 @@ func TestHugeLiars(t *testing.T) {
 	}
 }
 
-// TestAllocations: coordinate-wise rules allocate nothing once warm.
+// TestAllocations: coordinate-wise rules allocate nothing once warm, others O(n²+d).
 func TestAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector's pools drop what they hold")
 	}
-	rows := someRows(2, 9, 50_000)
-	dst, weights := make([]float32, 50_000), []float64{1, 2, 3, 4, 5, 6, 7, 8, 9}
+	const n, d = 9, 50_000
+	rows := someRows(2, n, d)
+	dst, weights := make([]float32, d), []float64{1, 2, 3, 4, 5, 6, 7, 8, 9}
 	for _, rule := range []Rule{Mean{}, Median{}, TrimmedMean{2}, Meamed{2}, SignMajority{1}, WeightedMedian{weights}, WeightedTrimmedMean{weights, 0.1}} {
 		require.Zero(t, testing.AllocsPerRun(20, func() { rule.Aggregate(dst, rows, nil) }), fmt.Sprintf("%T", rule))
+	}
+	wide := someRows(2, 25, d)
+	require.Zero(t, testing.AllocsPerRun(20, func() { TrimmedMean{5}.Aggregate(dst, wide, nil) }), "of two halves")
+
+	// All others: no copy of the rows is made, but two vectors at most and some
+	// matrices of the clients. FoolsGold's history is a row for each client.
+	for name, rule := range everyRule(2) {
+		if name == "foolsgold" {
+			continue
+		}
+		r := rule()
+		r.Aggregate(dst, rows, nil)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		const calls = 5
+		for range calls {
+			_, err := r.Aggregate(dst, rows, nil)
+			require.NoError(t, err)
+		}
+		runtime.ReadMemStats(&after)
+		require.Less(t, (after.TotalAlloc-before.TotalAlloc)/calls, uint64(2*4*d+32*8*n*n), name)
 	}
 }
 
