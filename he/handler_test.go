@@ -51,11 +51,11 @@ var servedOnce = sync.OnceValue(func() *Program {
 // panicker fails outside of tests.
 type panicker struct{ testing.TB }
 
-func (panicker) Helper()                   {}
+func (panicker) Helper() {}
 
 func (panicker) Errorf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
 
-func (panicker) FailNow()                  { panic("failed") }
+func (panicker) FailNow() { panic("failed") }
 
 type messages struct {
 	client      *Client

@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-ml/sotto/dp/accounting"
-	"github.com/sotto-ml/sotto/internal/clients"
 	"github.com/sotto-ml/sotto/federated"
+	"github.com/sotto-ml/sotto/internal/clients"
 )
 
 const records = 60000
