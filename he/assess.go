@@ -53,6 +53,14 @@ func (p *Program) assess(inputs [][]float32) (a Assessment, arithmetic float64, 
 	if err != nil {
 		return a, 0, err
 	}
+	plain := nn.Predict(p.model, inputs)
+	for i, row := range plain {
+		for j, v := range row {
+			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+				return a, 0, fmt.Errorf("he: the model's own output %d of input %d is %g, must be finite", j, i, v)
+			}
+		}
+	}
 	capacity := p.schema.Capacity()
 	encrypted := make([][]float64, len(inputs))
 	var mutex sync.Mutex
@@ -83,7 +91,7 @@ func (p *Program) assess(inputs [][]float32) (a Assessment, arithmetic float64, 
 	if err != nil {
 		return a, 0, err
 	}
-	a = compare(nn.Predict(p.model, inputs), encrypted)
+	a = compare(plain, encrypted)
 	biggest := 0.
 	for i, x := range inputs {
 		values, left := p.graph.fitted(widened(x))

@@ -3,6 +3,7 @@ package he
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -161,7 +162,7 @@ func (p *Program) build() (err error) {
 		mode: p.options.Mode, inputs: p.model.Input().Size(), outputs: p.model.Output().Size(),
 		inputBound: p.start.InputBound, outputGain: outputGain, relinearize: -1, degree: 1, errorBound: 1,
 	}
-	if p.schema.commitment, err = commitment(p.model, p.salt); err != nil {
+	if p.schema.commitment, err = p.commitment(); err != nil {
 		return err
 	}
 	if p.options.Mode == Latency {
@@ -175,16 +176,26 @@ func (p *Program) build() (err error) {
 	return p.schema.finish()
 }
 
-// commitment binds the schema to the weights without telling them.
-func commitment(model *nn.Model, salt [32]byte) (d [32]byte, err error) {
+// commitment binds the schema to the weights, the fits and the options without telling
+// them.
+func (p *Program) commitment() (d [32]byte, err error) {
 	h := sha256.New()
-	h.Write(salt[:])
-	if err := model.WriteSafetensors(h, nil); err != nil {
+	h.Write(p.salt[:])
+	text, err := json.Marshal(p.file())
+	if err != nil {
+		return d, fmt.Errorf("he: program: %w", err)
+	}
+	sum := sha256.Sum256(text)
+	h.Write(sum[:])
+	if err := p.model.WriteSafetensors(h, nil); err != nil {
 		return d, err
 	}
 	h.Sum(d[:0])
 	return d, nil
 }
+
+// maxFinite bounds what a stage may reach, far from where float64 ends.
+const maxFinite = 1e100
 
 // most values that a fit is weighed with.
 const fitSamples = 1 << 14
@@ -216,6 +227,11 @@ func (g *graph) calibrate(inputs [][]float64, o Options) (float64, error) {
 	for i, x := range inputs {
 		values := g.run(x, look)
 		labels[i] = argmax(values[len(values)-1])
+	}
+	for i := range g.stages {
+		if s := &g.stages[i]; !(s.lo > -maxFinite && s.hi < maxFinite) {
+			return 0, fmt.Errorf("he: stage %s: its inputs are from %g to %g, must be below %g", s.name, s.lo, s.hi, maxFinite)
+		}
 	}
 	try := degrees
 	switch {

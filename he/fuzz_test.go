@@ -2,9 +2,11 @@ package he
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"runtime"
 	"strings"
@@ -344,4 +346,102 @@ func FuzzHandler(f *testing.F) {
 			t.Fatal("something is kept")
 		}
 	})
+}
+
+// A program's file whose numbers are extreme, one after another, is refused or compiles to
+// what it says: it never panics.
+func TestProgramFileExtremes(t *testing.T) {
+	p, err := Compile(network(t, nn.Shape{3}, nn.LayerNorm{}, nn.Linear{Out: 2}, nn.Tanh{}, nn.Linear{Out: 2}, nn.Square{}, nn.Linear{Out: 1}),
+		examples(4, 3, 1), Options{FreezeNorms: true, Precision: 4, Degree: 3})
+	require.NoError(t, err)
+	file := written(t, p)
+	length := int(binary.LittleEndian.Uint32(file[headerSize:]))
+	text, weights := file[headerSize+4:headerSize+4+length], file[headerSize+4+length:]
+	var tree map[string]any
+	require.NoError(t, json.Unmarshal(text, &tree))
+	delete(tree, "report")
+	tried, passed, last := 0, 0, false
+	var vary func(v any)
+	original, err := json.Marshal(tree)
+	require.NoError(t, err)
+	try := func() {
+		changed, err := json.Marshal(tree)
+		require.NoError(t, err)
+		if bytes.Equal(changed, original) && !last {
+			return // a zero that was one
+		}
+		b := binary.LittleEndian.AppendUint32(bytes.Clone(file[:headerSize]), uint32(len(changed)))
+		tried++
+		if _, err := ReadProgram(bytes.NewReader(append(append(b, changed...), weights...))); err == nil {
+			passed++
+			t.Logf("%s", changed)
+		} else {
+			require.Contains(t, err.Error(), "he: ")
+		}
+	}
+	extremes := []any{0, -1, 1e99, 5e-324, []any{}}
+	vary = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for k, old := range v {
+				vary(old)
+				for _, e := range extremes {
+					v[k] = e
+					try()
+				}
+				v[k] = old
+			}
+		case []any:
+			for i, old := range v {
+				vary(old)
+				for _, e := range extremes {
+					v[i] = e
+					try()
+				}
+				v[i] = old
+			}
+		}
+	}
+	vary(map[string]any{"start": tree["start"], "stages": tree["stages"], "options": tree["options"], "error_bound": tree["error_bound"]})
+	for _, k := range []string{"start", "stages", "options", "error_bound", "salt"} {
+		old := tree[k]
+		for _, e := range extremes {
+			tree[k] = e
+			try()
+		}
+		tree[k] = old
+	}
+	require.Greater(t, tried, 100)
+	require.Zero(t, passed, "a program that was changed keeps its digest")
+	last = true
+	try()
+	require.Equal(t, 1, passed, "the unchanged one")
+}
+
+// Weights beyond all bounds, and none, are refused with a reason or compile.
+func TestExtremeWeights(t *testing.T) {
+	for _, scale := range []float32{0, 1e-38, 1e-20, 1e20, 3e38} {
+		for _, mode := range []Mode{Latency, Batch} {
+			for name, layers := range map[string][]nn.Layer{
+				"linear": {nn.Linear{Out: 3}},
+				"deep":   {nn.Linear{Out: 3}, nn.Linear{Out: 3}, nn.Linear{Out: 3}, nn.Linear{Out: 3}, nn.Linear{Out: 3}, nn.Linear{Out: 3}, nn.Linear{Out: 3}, nn.Linear{Out: 3}, nn.Linear{Out: 3}, nn.Linear{Out: 3}},
+				"square": {nn.Linear{Out: 3}, nn.Square{}, nn.Linear{Out: 3}, nn.Square{}, nn.Linear{Out: 2}},
+				"tanh":   {nn.Linear{Out: 3}, nn.Tanh{}, nn.Linear{Out: 3}},
+				"norm":   {nn.Linear{Out: 3}, nn.LayerNorm{}, nn.Linear{Out: 3}},
+			} {
+				m := network(t, nn.Shape{3}, layers...)
+				for i := range m.Params() {
+					m.Params()[i] = scale * max(min(m.Params()[i], 1), -1)
+				}
+				p, err := Compile(m, examples(4, 3, 1), Options{Mode: mode, FreezeNorms: true, Degree: 2, Precision: 4})
+				if err != nil {
+					require.Contains(t, err.Error(), "he: ", "%s %g", name, scale)
+					continue
+				}
+				a, err := p.Assess(examples(4, 3, 2))
+				require.NoError(t, err)
+				require.False(t, math.IsNaN(a.LargestError), "%s %g %s", name, scale, mode)
+			}
+		}
+	}
 }

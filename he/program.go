@@ -41,14 +41,8 @@ const (
 // WriteTo writes the program, weights and all: it belongs to the server. The calibration
 // inputs are not in it, but the ranges and fits found with them are.
 func (p *Program) WriteTo(w io.Writer) (int64, error) {
-	f := programFile{Options: p.options, Salt: p.salt[:], Start: p.start, ErrorBound: p.schema.errorBound, Report: p.report}
-	for i := range p.graph.stages {
-		s := &p.graph.stages[i]
-		f.Stages = append(f.Stages, stageFile{
-			Low: s.lo, High: s.hi, Middle: s.fit.mid, Half: s.fit.half,
-			Factors: s.fit.c, Worst: s.fit.worst, Typical: s.fit.typical,
-		})
-	}
+	f := p.file()
+	f.ErrorBound, f.Report = p.schema.errorBound, p.report
 	text, err := json.Marshal(f)
 	if err != nil {
 		return 0, fmt.Errorf("he: program: %w", err)
@@ -64,6 +58,19 @@ func (p *Program) WriteTo(w io.Writer) (int64, error) {
 		}), nil)
 	}
 	return c.finish()
+}
+
+// file is all that compilation has found before it builds the circuit.
+func (p *Program) file() programFile {
+	f := programFile{Options: p.options, Salt: p.salt[:], Start: p.start}
+	for i := range p.graph.stages {
+		s := &p.graph.stages[i]
+		f.Stages = append(f.Stages, stageFile{
+			Low: s.lo, High: s.hi, Middle: s.fit.mid, Half: s.fit.half,
+			Factors: s.fit.c, Worst: s.fit.worst, Typical: s.fit.typical,
+		})
+	}
+	return f
 }
 
 type writerFunc func(b []byte) (int, error)
@@ -153,7 +160,7 @@ func (f *programFile) check() error {
 	if len(f.Salt) != 32 {
 		return fmt.Errorf("salt has %d bytes, must have 32", len(f.Salt))
 	}
-	finite := func(x float64) bool { return math.Abs(x) < 1e100 }
+	finite := func(x float64) bool { return math.Abs(x) < maxFinite }
 	if !(f.Start.InputBound > 0 && finite(f.Start.InputBound)) {
 		return fmt.Errorf("input_bound is %g, must be positive and below 1e100", f.Start.InputBound)
 	}

@@ -123,8 +123,8 @@ func (p *Program) measure(calibration [][]float32, agreement float64) error {
 	biggest := max(math.Abs(last.lo), math.Abs(last.hi), 1e-30)
 	p.fillReport(agreement)
 	p.report.Probes, p.report.OutputBits = n, a.OutputBits
-	p.report.PrecisionBits = -math.Log2(max(worst/biggest, 1e-16))
-	if p.report.PrecisionBits < float64(p.options.Precision) {
+	p.report.PrecisionBits = bitsOf(worst, biggest)
+	if !(p.report.PrecisionBits >= float64(p.options.Precision)) {
 		return fmt.Errorf("he: the program is right to %.1f bits on its calibration inputs, %d were asked; raise Options.LogN or calibrate with inputs that show the full range", p.report.PrecisionBits, p.options.Precision)
 	}
 	p.schema.errorBound = 16 * max(worst, biggest*1e-12)
