@@ -371,7 +371,9 @@ func TestProgramFileExtremes(t *testing.T) {
 			return // a zero that was one
 		}
 		b := binary.LittleEndian.AppendUint32(bytes.Clone(file[:headerSize]), uint32(len(changed)))
-		tried++
+		if tried++; testing.Short() && tried%8 != 0 && !last {
+			return
+		}
 		if _, err := ReadProgram(bytes.NewReader(append(append(b, changed...), weights...))); err == nil {
 			passed++
 			t.Logf("%s", changed)

@@ -158,7 +158,7 @@ func (p *Program) fillReport(agreement float64) {
 			l.Degree, l.FitError, l.FitTypical = g.fit.degree(), g.fit.worst, g.fit.typical
 			l.Products = 1
 			if !c.square {
-				l.Products = g.fit.degree()
+				l.Products = seriesProducts[g.fit.degree()]
 			}
 		}
 		if p.plan != nil {
@@ -170,6 +170,13 @@ func (p *Program) fillReport(agreement float64) {
 		p.report.PredictedMS += l.PredictedMS
 		p.report.Layers = append(p.report.Layers, l)
 	}
+}
+
+// seriesProducts is, by degree, the products of ciphertexts that lattigo's evaluation of a
+// Chebyshev series makes.
+var seriesProducts = [32]int{
+	0, 0, 0, 2, 4, 4, 4, 5, 6, 6, 6, 6, 7, 7, 7, 8,
+	10, 10, 10, 10, 10, 10, 10, 10, 11, 11, 11, 11, 11, 12, 12, 13,
 }
 
 // activationCost is what the planner reckons with for a stage's activation.
