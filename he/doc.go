@@ -18,8 +18,10 @@
 // Linear, Conv2D, AvgPool, GlobalAvgPool, Flatten, Dropout and Residual become affine
 // maps, folded together; Square and Polynomial are taken exactly; other activations are
 // replaced by polynomials fitted over the range that calibration inputs show, with a
-// margin. GroupNorm and LayerNorm need [Options].FreezeNorms. MaxPool and Embedding are
-// refused by name. [Program.Report] says what became of every layer.
+// margin; where the fits move later values beyond their ranges, these are widened. GroupNorm
+// and LayerNorm need [Options].FreezeNorms. MaxPool and Embedding are refused by name.
+// [Program.Report] says what became of every layer, and [Program.Assess] how answers on a
+// test set differ from the model's own outputs.
 //
 // Mode [Latency] packs one input into a ciphertext's slots; mode [Batch] puts one
 // feature of many inputs into each ciphertext and never rotates.
@@ -46,7 +48,8 @@
 //     [Client.DecryptPublic] adds noise with a stated bound.
 //   - Inputs beyond those calibrated. [Client.Encrypt] refuses values beyond
 //     [Schema.InputBound], but inputs unlike the calibration's may leave the activations'
-//     range, and their outputs are then wrong without notice.
+//     range, and their outputs are then wrong without notice. [Program.Assess] counts
+//     such inputs of a test set.
 //   - The calibration inputs: their ranges enter the program.
 //   - Timing of the client's own decryption, on a machine shared with an attacker.
 package he

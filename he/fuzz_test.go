@@ -62,7 +62,7 @@ func fuzzWire[T io.WriterTo](f *testing.F, kind messageKind, read func(*Schema, 
 		var v T
 		var err error
 		took := allocated(func() { v, err = read(s, bytes.NewReader(message)) })
-		if bound := int64(1<<19 + 64*len(message)); took > bound {
+		if bound := int64(1<<18 + 64*len(message)); took > bound {
 			t.Fatalf("%d bytes were allocated for a message of %d, more than %d", took, len(message), bound)
 		}
 		if err != nil {

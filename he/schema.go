@@ -24,7 +24,7 @@ const (
 )
 
 // Digest names a program: it is the SHA-256 of all that the client and the server must
-// agree on and of a salted commitment to the weights.
+// agree on and of a salted commitment to the weights and the fits.
 type Digest [32]byte
 
 // String is the digest in hexadecimal.
@@ -69,7 +69,7 @@ type Schema struct {
 	relinearize int        // level up to which the relinearisation key is used; -1: none
 	errorBound  float64    // of an output, see Client.DecryptPublic
 
-	commitment [32]byte // to the weights
+	commitment [32]byte // to the weights, the fits and the options
 	digest     Digest
 }
 
