@@ -30,8 +30,8 @@ func rankSum(dst []float32, rows [][]float32, lo, hi int, scale float32) {
 	network := networkOf(n)
 	if low := network/2 - 1 - lo; hi-lo <= 2 && low >= 0 && low+n <= network {
 		s.begin(rows, low, network, 1)
-		s.each(dst, func(vectors, next int, out []float32, _ int) {
-			middleRows(s.level, network, &s.rows[0], &s.ahead[0], next, vectors, &out[0], s.spill(), hi-lo-1, scale)
+		s.each(dst, func(vectors int, out []float32, _ int) {
+			middleRows(s.level, network, &s.rows[0], vectors, &out[0], s.spill(), hi-lo-1, scale)
 		})
 		return
 	}
@@ -83,12 +83,12 @@ func (s *rankTile) eachSorted(rows [][]float32, dst []float32, f func(base unsaf
 	s.begin(rows, 0, network, runs)
 	stride := network * runs * s.bytes
 	group := s.room(stride)
-	s.each(dst, func(vectors, next int, out []float32, column int) {
+	s.each(dst, func(vectors int, out []float32, column int) {
 		for v := 0; v < vectors; v += group {
 			count := min(group, vectors-v)
 			base := s.work()
 			for run := range runs {
-				s.sortRun(run, v, count, next, unsafe.Add(base, run*network*s.bytes), stride)
+				s.sortRun(run, v, count, unsafe.Add(base, run*network*s.bytes), stride)
 			}
 			s.merge(base, stride, count, network, runs)
 			part := out
@@ -121,13 +121,13 @@ func (s *rankTile) rankOfHalves(dst []float32, rows [][]float32, lo, hi int, sca
 			}
 		}
 	}
-	s.each(dst, func(vectors, next int, out []float32, _ int) {
+	s.each(dst, func(vectors int, out []float32, _ int) {
 		for v := 0; v < vectors; v += group {
 			count := min(group, vectors-v)
 			base := s.work()
 			for run := range runs {
 				h, place := run/(runs/2), run%(runs/2)
-				s.sortRun(run, v, count, next, unsafe.Add(base, h*size+(1+place*network)*s.bytes), stride)
+				s.sortRun(run, v, count, unsafe.Add(base, h*size+(1+place*network)*s.bytes), stride)
 			}
 			for h := range 2 {
 				s.merge(unsafe.Add(base, h*size+s.bytes), stride, count, network, runs/2)
@@ -178,12 +178,12 @@ func trimmedSum(dst []float32, rows [][]float32, cut int, scale float32) {
 	s.begin(s.halves, 0, network, runs)
 	stride := network * runs * s.bytes
 	group := s.room(stride)
-	s.each(dst, func(vectors, next int, out []float32, _ int) {
+	s.each(dst, func(vectors int, out []float32, _ int) {
 		for v := 0; v < vectors; v += group {
 			count := min(group, vectors-v)
 			base := s.work()
 			for run := range runs {
-				s.sortRun(run, v, count, next, unsafe.Add(base, run*network*s.bytes), stride)
+				s.sortRun(run, v, count, unsafe.Add(base, run*network*s.bytes), stride)
 			}
 			other := unsafe.Add(base, half*s.bytes)
 			s.merge(base, stride, count, network, runs/2)

@@ -5,16 +5,16 @@ package kernel
 import "unsafe"
 
 //go:noescape
-func sortRows512(network int, rows, ahead *unsafe.Pointer, next, first, vectors int, out unsafe.Pointer, stride int, spill unsafe.Pointer)
+func sortRows512(network int, rows *unsafe.Pointer, first, vectors int, out unsafe.Pointer, stride int, spill unsafe.Pointer)
 
 //go:noescape
-func sortRows256(network int, rows, ahead *unsafe.Pointer, next, first, vectors int, out unsafe.Pointer, stride int, spill unsafe.Pointer)
+func sortRows256(network int, rows *unsafe.Pointer, first, vectors int, out unsafe.Pointer, stride int, spill unsafe.Pointer)
 
 //go:noescape
-func middleRows512(network int, rows, ahead *unsafe.Pointer, next, vectors int, dst *float32, spill unsafe.Pointer, both int, scale float32)
+func middleRows512(network int, rows *unsafe.Pointer, vectors int, dst *float32, spill unsafe.Pointer, both int, scale float32)
 
 //go:noescape
-func middleRows256(network int, rows, ahead *unsafe.Pointer, next, vectors int, dst *float32, spill unsafe.Pointer, both int, scale float32)
+func middleRows256(network int, rows *unsafe.Pointer, vectors int, dst *float32, spill unsafe.Pointer, both int, scale float32)
 
 //go:noescape
 func mergeFirst512(base unsafe.Pointer, stride, vectors, run int)
@@ -76,19 +76,19 @@ func copyRanks512(base unsafe.Pointer, stride, vectors, rows int, dst *float32, 
 //go:noescape
 func copyRanks256(base unsafe.Pointer, stride, vectors, rows int, dst *float32, ld int)
 
-func sortRows(level Level, network int, rows, ahead *unsafe.Pointer, next, first, vectors int, out unsafe.Pointer, stride int, spill unsafe.Pointer) {
+func sortRows(level Level, network int, rows *unsafe.Pointer, first, vectors int, out unsafe.Pointer, stride int, spill unsafe.Pointer) {
 	if level == AVX512 {
-		sortRows512(network, rows, ahead, next, first, vectors, out, stride, spill)
+		sortRows512(network, rows, first, vectors, out, stride, spill)
 	} else {
-		sortRows256(network, rows, ahead, next, first, vectors, out, stride, spill)
+		sortRows256(network, rows, first, vectors, out, stride, spill)
 	}
 }
 
-func middleRows(level Level, network int, rows, ahead *unsafe.Pointer, next, vectors int, dst *float32, spill unsafe.Pointer, both int, scale float32) {
+func middleRows(level Level, network int, rows *unsafe.Pointer, vectors int, dst *float32, spill unsafe.Pointer, both int, scale float32) {
 	if level == AVX512 {
-		middleRows512(network, rows, ahead, next, vectors, dst, spill, both, scale)
+		middleRows512(network, rows, vectors, dst, spill, both, scale)
 	} else {
-		middleRows256(network, rows, ahead, next, vectors, dst, spill, both, scale)
+		middleRows256(network, rows, vectors, dst, spill, both, scale)
 	}
 }
 

@@ -50,19 +50,17 @@ const (
 )
 
 // A rankTile walks over the rows in tiles of columns, for networks that read a
-// vector of every row at a time. While they work on a tile they fetch the next:
-// in each turn the same share of it, row after row.
+// vector of every row at a time.
 type rankTile struct {
 	level        Level
 	bytes, lanes int // of a vector
 	network      int
 	runs         int
-	vectors      int              // of a tile
-	input        [][]float32      // nil is padding above
+	vectors      int // of a tile
+	input        [][]float32
 	halves       [][]float32      // room for input
 	low          int              // rows of padding below
 	rows         []unsafe.Pointer // of a tile, with padding, run after run
-	ahead        []unsafe.Pointer // what each turn on a run fetches, at the first tile
 	memory       []byte
 	start        int       // of what is aligned in memory
 	tail         []float32 // the last columns, fewer than a vector
@@ -81,7 +79,6 @@ var rankTiles = sync.Pool{New: func() any {
 // done forgets the rows and gives s back.
 func (s *rankTile) done() {
 	clear(s.rows)
-	clear(s.ahead)
 	clear(s.halves)
 	s.input = nil
 	rankTiles.Put(s)
@@ -95,32 +92,11 @@ func (s *rankTile) begin(rows [][]float32, low, network, runs int) {
 		s.bytes, s.lanes = 32, 8
 	}
 	s.input, s.low, s.network, s.runs = rows, low, network, runs
-	turns := max(1, rankTileLen/s.bytes/network) // that fetch of one row
-	if s.level == AVX2 && turns*network*s.bytes > rankTileLen/2 {
-		turns = max(1, turns/2)
-	}
-	s.vectors = turns * network
-	total := network * runs
-	if cap(s.rows) < total {
+	s.vectors = rankTileLen / s.bytes
+	if total := network * runs; cap(s.rows) < total {
 		s.rows = make([]unsafe.Pointer, total)
-	}
-	s.rows = s.rows[:total]
-	if cap(s.ahead) < runs*s.vectors {
-		s.ahead = make([]unsafe.Pointer, runs*s.vectors)
-	}
-	s.ahead = s.ahead[:runs*s.vectors]
-	whole := len(rows[0]) / s.lanes * s.bytes
-	for i := range total {
-		for turn := range turns {
-			at := unsafe.Pointer(&s.above)
-			if k := i - low; k >= 0 && k < len(rows) && rows[k] != nil {
-				at = unsafe.Pointer(unsafe.SliceData(rows[k]))
-				if from := turn * network * s.bytes; from < whole {
-					at = unsafe.Add(at, from)
-				}
-			}
-			s.ahead[i*turns+turn] = at
-		}
+	} else {
+		s.rows = s.rows[:total]
 	}
 	s.grow(0)
 }
@@ -145,24 +121,20 @@ func (s *rankTile) room(stride int) (group int) {
 	return group
 }
 
-// each calls f for each tile: its vectors, the offset of what to fetch, where
-// the results go and the first column. The last columns, if fewer than a vector,
-// are a tile of one vector of their own. dst may be nil, out is then too.
-func (s *rankTile) each(dst []float32, f func(vectors, next int, out []float32, column int)) {
+// each calls f for each tile: its vectors, where the results go and the first
+// column. The last columns, if fewer than a vector, are a tile of one vector of
+// their own. dst may be nil, out is then too.
+func (s *rankTile) each(dst []float32, f func(vectors int, out []float32, column int)) {
 	columns := len(s.input[0])
 	vectors := columns / s.lanes
 	for v := 0; v < vectors; v += s.vectors {
 		count := min(s.vectors, vectors-v)
 		s.point(v * s.bytes)
-		next := v * s.bytes
-		if v+s.vectors < vectors {
-			next += s.vectors * s.bytes
-		}
 		var out []float32
 		if dst != nil {
 			out = dst[v*s.lanes : (v+count)*s.lanes]
 		}
-		f(count, next, out, v*s.lanes)
+		f(count, out, v*s.lanes)
 	}
 	column := vectors * s.lanes
 	if column == columns {
@@ -180,7 +152,7 @@ func (s *rankTile) each(dst []float32, f func(vectors, next int, out []float32, 
 		copy(tail, row[column:])
 		s.rows[s.low+i] = unsafe.Pointer(&tail[0])
 	}
-	f(1, 0, s.out[:s.lanes], column)
+	f(1, s.out[:s.lanes], column)
 	if dst != nil {
 		copy(dst[column:], s.out[:])
 	}
@@ -201,7 +173,6 @@ func (s *rankTile) point(offset int) {
 }
 
 // sortRun sorts count vectors, from vector v of the tile on, of a run.
-func (s *rankTile) sortRun(run, v, count, next int, out unsafe.Pointer, stride int) {
-	sortRows(s.level, s.network, &s.rows[run*s.network], &s.ahead[run*s.vectors+v], next,
-		v*s.bytes, count, out, stride, s.spill())
+func (s *rankTile) sortRun(run, v, count int, out unsafe.Pointer, stride int) {
+	sortRows(s.level, s.network, &s.rows[run*s.network], v*s.bytes, count, out, stride, s.spill())
 }

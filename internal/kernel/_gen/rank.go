@@ -8,6 +8,11 @@ import (
 // rankSpills is how many vectors of spilled values the Go side makes room for.
 const rankSpills = 64
 
+// rankAhead is how many bytes before it reads them a network fetches each row's next
+// elements. Three lines, of each row one for each vector, keep memory busy evenly;
+// whole stretches of one row after the other come in bursts that stall the loads.
+const rankAhead = 192
+
 // sortSizes are the numbers of rows that networks are made for. Fewer rows are
 // padded. Runs of 40, 48, 56 and 64 are what larger numbers are merged from.
 var sortSizes = []int{
@@ -98,16 +103,11 @@ func (f *vectorFile) perNetwork(v vec, name string, sizes []int, args []word, fl
 func networkLoop(f *vectorFile, v vec, n int, body func(p *placement)) {
 	f.op("PCALIGN $32")
 	f.label("vector")
-	f.op("MOVQ (R11), R12")
-	f.op("ADDQ $8, R11")
-	f.op("ADDQ R13, R12")
 	p := &placement{f: f, v: v, net: &network{}}
 	p.load = func(row, reg int) {
 		f.op("MOVQ %d(SI), R8", 8*row)
 		f.op("%s (R8)(DX*1), %s", p.move(), v.reg(reg))
-		if row*v.bytes()%64 == 0 {
-			f.op("PREFETCHT1 %d(R12)", row*v.bytes())
-		}
+		f.op("PREFETCHT0 %d(R8)(DX*1)", rankAhead)
 		keys(f, v, reg, networkRegisters(v))
 	}
 	body(p)
@@ -126,7 +126,7 @@ func networkLoop(f *vectorFile, v vec, n int, body func(p *placement)) {
 // the next vector's ranks stride bytes on.
 func sortRows(f *vectorFile, v vec) {
 	f.perNetwork(v, "sortRows", sortSizes, []word{
-		{"network", "int", "AX"}, {"rows", "*unsafe.Pointer", "SI"}, {"ahead", "*unsafe.Pointer", "R11"}, {"next", "int", "R13"},
+		{"network", "int", "AX"}, {"rows", "*unsafe.Pointer", "SI"},
 		{"first", "int", "DX"}, {"vectors", "int", "CX"}, {"out", "unsafe.Pointer", "DI"}, {"stride", "int", "R9"},
 		{"spill", "unsafe.Pointer", "BX"},
 	}, "", func(n int) {
@@ -146,7 +146,7 @@ func sortRows(f *vectorFile, v vec) {
 // sum of both if both is not zero, times scale.
 func middleRows(f *vectorFile, v vec) {
 	f.perNetwork(v, "middleRows", sortSizes, []word{
-		{"network", "int", "AX"}, {"rows", "*unsafe.Pointer", "SI"}, {"ahead", "*unsafe.Pointer", "R11"}, {"next", "int", "R13"},
+		{"network", "int", "AX"}, {"rows", "*unsafe.Pointer", "SI"},
 		{"vectors", "int", "CX"}, {"dst", "*float32", "DI"}, {"spill", "unsafe.Pointer", "BX"}, {"both", "int", "R9"},
 	}, "scale", func(n int) {
 		f.op("XORQ DX, DX")
@@ -161,7 +161,7 @@ func middleRows(f *vectorFile, v vec) {
 			f.op("JZ scale")
 			f.op("VADDPS %s, %s, %s", v.reg(upper), v.reg(lower), v.reg(lower))
 			f.label("scale")
-			f.op("VBROADCASTSS scale+64(FP), %s", v.reg(temp))
+			f.op("VBROADCASTSS scale+48(FP), %s", v.reg(temp))
 			f.op("VMULPS %s, %s, %s", v.reg(temp), v.reg(lower), v.reg(lower))
 			f.op("VMOVUPS %s, (DI)", v.reg(lower))
 			f.op("ADDQ $%d, DI", v.bytes())
