@@ -14,10 +14,16 @@ func distances512(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahe
 func distances256(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)
 
 //go:noescape
-func addFour512(sum *float32, rows *unsafe.Pointer, w *float32, first, n int, ahead *unsafe.Pointer, next int)
+func distancesTo512(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)
 
 //go:noescape
-func addFour256(sum *float32, rows *unsafe.Pointer, w *float32, first, n int, ahead *unsafe.Pointer, next int)
+func distancesTo256(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)
+
+//go:noescape
+func addRows512(dst *float32, rows *unsafe.Pointer, w *float32, count, first, n int)
+
+//go:noescape
+func addRows256(dst *float32, rows *unsafe.Pointer, w *float32, count, first, n int)
 
 // A rowTable holds the rows' starts, and weights beside them.
 type rowTable struct {
@@ -62,6 +68,11 @@ func distances4(level Level, x, y *[4]unsafe.Pointer, first, n int, sums *float6
 
 const allAdded = 1<<16 - 1
 
+// fewTiles is the number of rows up to which tiles are so few that each must fetch two
+// rows of the next block; of more rows one, so that fetching does not come in bursts
+// that stall the loads.
+const fewTiles = 24
+
 // squaredDistances fills the tiles on and above the diagonal, block by block of
 // coordinates, and copies what lies above it below.
 func squaredDistances(dst []float64, rows [][]float32) {
@@ -78,20 +89,28 @@ func squaredDistances(dst []float64, rows [][]float32) {
 		count := min(pairwiseLen, d-first)
 		next := 4 * min(first+pairwiseLen, (d-1)/pairwiseLen*pairwiseLen)
 		fetched := 0
-		ahead := func() unsafe.Pointer { // each row once, then the last again
-			fetched = min(fetched+1, n)
+		ahead := func() unsafe.Pointer { // each row once, then what is there already
+			if fetched == n {
+				return unsafe.Add(t.rows[0], 4*first)
+			}
+			fetched++
 			return unsafe.Add(t.rows[fetched-1], next)
+		}
+		second := ahead
+		if n >= fewTiles {
+			second = func() unsafe.Pointer { return unsafe.Add(t.rows[0], 4*first) }
 		}
 		for i := 0; i < n; i += 4 {
 			x := (*[4]unsafe.Pointer)(t.rows[i:])
 			for j := i; j < n; j += 4 {
 				y := (*[4]unsafe.Pointer)(t.rows[j:])
+				one, two := ahead(), second()
 				var added int
 				if j+4 <= n {
-					added = distances4(level, x, y, 4*first, count, &dst[i*n+j], n, ahead(), ahead())
+					added = distances4(level, x, y, 4*first, count, &dst[i*n+j], n, one, two)
 				} else {
 					var edge [16]float64
-					added = distances4(level, x, y, 4*first, count, &edge[0], 4, ahead(), ahead())
+					added = distances4(level, x, y, 4*first, count, &edge[0], 4, one, two)
 					for k, s := range edge {
 						if r, c := i+k/4, j+k%4; r < n && c < n && r != c {
 							dst[r*n+c] += s
@@ -119,7 +138,7 @@ func squaredDistances(dst []float64, rows [][]float32) {
 	}
 }
 
-// distancesTo measures four rows at a time; the point takes four columns.
+// distancesTo measures four rows at a time.
 func distancesTo(dst []float64, rows [][]float32, point []float32) {
 	level := current
 	if level == Generic {
@@ -129,18 +148,20 @@ func distancesTo(dst []float64, rows [][]float32, point []float32) {
 	t := rowTables.Get().(*rowTable)
 	defer t.done()
 	t.fill(rows)
-	p := unsafe.Pointer(unsafe.SliceData(point))
-	y := [4]unsafe.Pointer{p, p, p, p}
+	y := unsafe.Pointer(unsafe.SliceData(point))
 	for first := 0; first < len(point); first += pairwiseLen {
 		count := min(pairwiseLen, len(point)-first)
-		next := 4 * min(first+pairwiseLen, (len(point)-1)/pairwiseLen*pairwiseLen)
 		for i := 0; i < len(rows); i += 4 {
-			var sums [16]float64
-			added := distances4(level, (*[4]unsafe.Pointer)(t.rows[i:]), &y, 4*first, count, &sums[0], 4,
-				unsafe.Add(t.rows[i], next), unsafe.Add(t.rows[i+1], next))
+			var sums [4]float64
+			var added int
+			if level == AVX512 {
+				added = distancesTo512(&t.rows[i], &y, 4*first, count, &sums[0], 0, nil, nil)
+			} else {
+				added = distancesTo256(&t.rows[i], &y, 4*first, count, &sums[0], 0, nil, nil)
+			}
 			for k := range min(4, len(rows)-i) {
-				if added>>(4*k)&1 == 1 {
-					dst[i+k] += sums[4*k]
+				if added>>k&1 == 1 {
+					dst[i+k] += sums[k]
 				} else {
 					dst[i+k] += distanceExact(rows[i+k][first:first+count], point[first:first+count])
 				}
@@ -149,8 +170,7 @@ func distancesTo(dst []float64, rows [][]float32, point []float32) {
 	}
 }
 
-// weightedRows makes the sum of a block of columns aside, for dst may be a row
-// that is yet to be read, four rows at a time.
+// weightedRows goes over blocks of columns, for assembly cannot be preempted.
 func weightedRows(dst []float32, rows [][]float32, w []float32) {
 	if current == Generic {
 		weightedRowsGeneric(dst, rows, w)
@@ -169,30 +189,13 @@ func weightedRows(dst []float32, rows [][]float32, w []float32) {
 		clear(dst)
 		return
 	}
-	const block = 4096 // 16 KiB: rows are read in long runs, and sum stays in the first cache
-	var sum [block]float32
-	level := streamLevel(len(dst) * len(rows))
+	const block = 1024
 	for first := 0; first < len(dst); first += block {
 		count := min(block, len(dst)-first)
-		row := func(i int) []float32 {
-			return unsafe.Slice((*float32)(unsafe.Add(t.rows[i], 4*first)), count)
+		if current == AVX512 {
+			addRows512(&dst[first], &t.rows[0], &t.w[0], len(t.rows), 4*first, count)
+		} else {
+			addRows256(&dst[first], &t.rows[0], &t.w[0], len(t.rows), 4*first, count)
 		}
-		scale(level, sum[:count], t.w[0], row(0))
-		i := 1
-		for ; i+4 <= len(t.rows); i += 4 {
-			ahead, next := &t.rows[1], 4*(first+count)
-			if i+8 <= len(t.rows) {
-				ahead, next = &t.rows[i+4], 4*first
-			}
-			if level == AVX512 {
-				addFour512(&sum[0], &t.rows[i], &t.w[i], 4*first, count, ahead, next)
-			} else {
-				addFour256(&sum[0], &t.rows[i], &t.w[i], 4*first, count, ahead, next)
-			}
-		}
-		for ; i < len(t.rows); i++ {
-			axpy(level, sum[:count], t.w[i], row(i))
-		}
-		copy(dst[first:first+count], sum[:count])
 	}
 }

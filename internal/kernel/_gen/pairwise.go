@@ -6,7 +6,7 @@ import (
 )
 
 func init() {
-	register("pairwise", writeFor(distances, addFour))
+	register("pairwise", writeFor(distances, distancesTo, addRows))
 }
 
 // A distanceTile is the squared distances of rows rows to columns others, each
@@ -23,14 +23,27 @@ func distanceTileOf(v vec) distanceTile {
 	return distanceTile{4, 2, []int{11, 12, 13}}
 }
 
+// pointAhead is how many bytes before it reads them distancesTo fetches a row's next
+// elements.
+const pointAhead = 512
+
 // distances adds the squared distances of four rows to four others (AVX2: two)
 // over n elements from byte first on to sums, whose rows are ld elements apart.
 // Those out of range it leaves: it returns the bits of those added, row by row.
 // Meanwhile it fetches n elements at ahead, and AVX-512 at ahead2.
-func distances(f *vectorFile, v vec) {
+func distances(f *vectorFile, v vec) { distanceTileOf(v).write(f, v, "distances") }
+
+// distancesTo does the same for four rows and one other, and fetches the four rows'
+// own elements.
+func distancesTo(f *vectorFile, v vec) {
 	t := distanceTileOf(v)
-	f.raw("\n// func %s(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)\n", v.name("distances"))
-	f.raw("TEXT ·%s(SB), NOSPLIT, $0-72\n", v.name("distances"))
+	t.columns = 1
+	t.write(f, v, "distancesTo")
+}
+
+func (t distanceTile) write(f *vectorFile, v vec, name string) {
+	f.raw("\n// func %s(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)\n", v.name(name))
+	f.raw("TEXT ·%s(SB), NOSPLIT, $0-72\n", v.name(name))
 	x := []string{"R8", "R9", "R10", "R11"}
 	y := []string{"R12", "R13", "SI", "DI"}
 	f.op("MOVQ x+0(FP), AX")
@@ -67,6 +80,9 @@ func distances(f *vectorFile, v vec) {
 		next := 0
 		for i := range t.rows {
 			load(x[i], row)
+			if t.columns == 1 && !masked {
+				f.op("PREFETCHT0 %d(%s)(DX*1)", pointAhead, x[i])
+			}
 			for j := range t.columns {
 				d := v.reg(t.temps[next%len(t.temps)])
 				next++
@@ -80,9 +96,11 @@ func distances(f *vectorFile, v vec) {
 	f.op("PCALIGN $32")
 	f.label("vector")
 	terms(false)
-	f.op("PREFETCHT1 (AX)")
-	f.op("ADDQ $%d, AX", v.bytes())
-	if v.bits == 512 {
+	if t.columns > 1 {
+		f.op("PREFETCHT1 (AX)")
+		f.op("ADDQ $%d, AX", v.bytes())
+	}
+	if t.columns > 1 && v.bits == 512 {
 		f.op("PREFETCHT1 (BX)")
 		f.op("ADDQ $%d, BX", v.bytes())
 	}
@@ -126,7 +144,7 @@ func distances(f *vectorFile, v vec) {
 		}
 		f.op("ORQ AX, BX")
 		f.op("VCVTPS2PD X%d, Y%d", low, low)
-		if t.columns == 4 {
+		if t.columns != 2 {
 			f.op("VADDPD (DI), Y%d, Y%d", low, low)
 			f.op("VMOVUPD Y%d, (DI)", low)
 			f.op("ADDQ SI, DI")
@@ -144,66 +162,71 @@ func distances(f *vectorFile, v vec) {
 	f.op("RET")
 }
 
-// addFour adds four weighted rows of n elements, from byte first on, to sum,
-// and fetches as many of four others, from byte next on.
-func addFour(f *vectorFile, v vec) {
-	f.words(v.name("addFour"), []word{
-		{"sum", "*float32", "DI"}, {"rows", "*unsafe.Pointer", "AX"}, {"w", "*float32", "BX"}, {"first", "int", "DX"}, {"n", "int", "CX"},
-		{"ahead", "*unsafe.Pointer", ""}, {"next", "int", ""},
+// rowsAhead is how many bytes before it reads them addRows fetches each row's next
+// elements.
+const rowsAhead = 512
+
+// addRows writes the weighted sum of rows rows, n elements of each from byte first on,
+// to dst: each product is rounded before it is added, row after row, and the elements
+// of all rows are read before those of dst are written.
+func addRows(f *vectorFile, v vec) {
+	f.words(v.name("addRows"), []word{
+		{"dst", "*float32", "DI"}, {"rows", "*unsafe.Pointer", "SI"}, {"w", "*float32", "BX"}, {"count", "int", "R9"},
+		{"first", "int", "DX"}, {"n", "int", "CX"},
 	}, "")
-	x, ahead := []string{"R8", "R9", "R10", "R11"}, []string{"R12", "R13", "SI", "BX"}
-	for i := range x {
-		f.op("MOVQ %d(AX), %s", 8*i, x[i])
-		f.op("ADDQ DX, %s", x[i])
-		f.op("VBROADCASTSS %d(BX), %s", 4*i, v.reg(i))
-	}
-	f.op("MOVQ ahead+40(FP), AX")
-	f.op("MOVQ next+48(FP), DX")
-	for i := range ahead {
-		f.op("MOVQ %d(AX), %s", 8*i, ahead[i])
-		f.op("ADDQ DX, %s", ahead[i])
-	}
-	f.op("XORQ DX, DX")
-	terms := func(vectors int, masked bool) {
-		at := func(base string, i int) string {
+	const weight = 14
+	columns := func(vectors int, masked bool) {
+		at := func(i int) string {
 			if i == 0 {
-				return "(" + base + ")(DX*1)"
+				return "(R8)(DX*1)"
 			}
-			return fmt.Sprintf("%d(%s)(DX*1)", i*v.bytes(), base)
+			return fmt.Sprintf("%d(R8)(DX*1)", i*v.bytes())
 		}
-		load := func(base string, i, reg int) {
-			switch {
-			case !masked:
-				f.op("VMOVUPS %s, %s", at(base, i), v.reg(reg))
-			case v.bits == 512:
-				f.op("VMOVUPS.Z %s, K1, %s", at(base, i), v.reg(reg))
-			default:
-				f.op("VMASKMOVPS %s, Y15, %s", at(base, i), v.reg(reg))
-			}
-		}
-		for i := range vectors {
-			load("DI", i, 4+i)
-		}
-		for k := range x {
+		row := func(to int) {
+			f.op("MOVQ (SI)(R10*8), R8")
+			f.op("VBROADCASTSS (BX)(R10*4), %s", v.reg(weight))
 			for i := range vectors {
-				load(x[k], i, 8+i)
+				switch {
+				case !masked:
+					f.op("VMULPS %s, %s, %s", at(i), v.reg(weight), v.reg(to+i))
+				case v.bits == 512:
+					f.op("VMOVUPS.Z %s, K1, %s", at(i), v.reg(to+i))
+				default:
+					f.op("VMASKMOVPS %s, Y15, %s", at(i), v.reg(to+i))
+				}
+				if masked {
+					f.op("VMULPS %s, %s, %s", v.reg(to+i), v.reg(weight), v.reg(to+i))
+				}
 			}
 			for line := 0; line < vectors*v.bytes() && vectors > 1; line += 64 {
-				f.op("PREFETCHT1 %d(%s)(DX*1)", line, ahead[k])
-			}
-			for i := range vectors {
-				f.op("VMULPS %s, %s, %s", v.reg(8+i), v.reg(k), v.reg(8+i))
-				f.op("VADDPS %s, %s, %s", v.reg(8+i), v.reg(4+i), v.reg(4+i))
+				f.op("PREFETCHT0 %d(R8)(DX*1)", rowsAhead+line)
 			}
 		}
+		label := fmt.Sprintf("row%d", vectors)
+		if masked {
+			label = "rowmasked"
+		}
+		f.op("XORQ R10, R10")
+		row(0)
+		f.op("JMP %snext", label)
+		f.op("PCALIGN $32")
+		f.label(label)
+		row(vectors)
+		for i := range vectors {
+			f.op("VADDPS %s, %s, %s", v.reg(vectors+i), v.reg(i), v.reg(i))
+		}
+		f.label("%snext", label)
+		f.op("INCQ R10")
+		f.op("CMPQ R10, R9")
+		f.op("JLT %s", label)
 		for i := range vectors {
 			switch {
 			case !masked:
-				f.op("VMOVUPS %s, %s", v.reg(4+i), at("DI", i))
+				f.op("VMOVUPS %s, %d(DI)", v.reg(i), i*v.bytes())
 			case v.bits == 512:
-				f.op("VMOVUPS %s, K1, %s", v.reg(4+i), at("DI", i))
+				f.op("VMOVUPS %s, K1, (DI)", v.reg(i))
 			default:
-				f.op("VMASKMOVPS %s, Y15, %s", v.reg(4+i), at("DI", i))
+				f.op("VMASKMOVPS %s, Y15, (DI)", v.reg(i))
 			}
 		}
 	}
@@ -213,8 +236,9 @@ func addFour(f *vectorFile, v vec) {
 		f.op("JLT after%s", label)
 		f.op("PCALIGN $32")
 		f.label(label)
-		terms(vectors, false)
+		columns(vectors, false)
 		f.op("ADDQ $%d, DX", vectors*v.bytes())
+		f.op("ADDQ $%d, DI", vectors*v.bytes())
 		f.op("SUBQ $%d, CX", vectors*v.floats())
 		f.op("JGE %s", label)
 		f.label("after%s", label)
@@ -223,7 +247,7 @@ func addFour(f *vectorFile, v vec) {
 	f.op("TESTQ CX, CX")
 	f.op("JZ done")
 	f.mask(v)
-	terms(1, true)
+	columns(1, true)
 	f.label("done")
 	f.op("VZEROUPPER")
 	f.op("RET")
