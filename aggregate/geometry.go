@@ -182,9 +182,16 @@ func (s *survey) form() []float64 {
 // distancesTo are the squared distances of the rows seen to a sum of them, by
 // weights, and of extra, by its share.
 func (s *survey) distancesTo(weights []float64, share float64) ([]float64, error) {
-	if s.mix == nil && (s.extra == nil || share == 0) && !slices.ContainsFunc(weights, func(w float64) bool { return w != 0 }) {
+	none := !slices.ContainsFunc(weights, func(w float64) bool { return w != 0 })
+	if s.mix == nil && (s.extra == nil || share == 0) && none {
 		lengths, err := s.lengthsOf() // from 0
 		return slices.Clone(lengths), err
+	}
+	if s.extra != nil && share == 1 && none {
+		return s.total(s.n, func(s *survey, p *part) {
+			s.look(p)
+			kernel.DistancesTo(p.room(s.n), p.view, p.rows[s.n0])
+		})
 	}
 	s.end.shares = s.shares(weights, share)
 	return s.total(s.n, func(s *survey, p *part) {

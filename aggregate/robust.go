@@ -145,7 +145,9 @@ func middle(x []float64) float64 {
 type CenteredClipping struct {
 	Tau      float64   // at least 0 and finite
 	Steps    int       // at least 1
-	Momentum []float32 // 0 if nil
+	Momentum []float32 // 0 if nil; a call sets it to a vector of this value's own, which the next overwrites
+
+	own []float32
 }
 
 // Aggregate implements [Rule]. The verdict's distances are those to the point before
@@ -195,6 +197,6 @@ func (r *CenteredClipping) plan(s *survey, v *Verdict) error {
 	}
 	v.tell(s, weights, distances)
 	s.blend(weights, share)
-	s.end.keep = &r.Momentum
+	s.end.keep = r
 	return nil
 }

@@ -87,10 +87,10 @@ type ending struct {
 	do     func(s *survey, p *part)
 	lo, hi int
 	scale  float32
-	shares []float32  // of each unmixed row, and of extra
-	share  float64    // of the weight, to trim
-	keep   *[]float32 // where the result is kept
-	told   *Verdict   // to be told of trimmed columns
+	shares []float32         // of each unmixed row, and of extra
+	share  float64           // of the weight, to trim
+	keep   *CenteredClipping // whose momentum is the result
+	told   *Verdict          // to be told of trimmed columns
 }
 
 var (
@@ -391,7 +391,8 @@ func mergeCut(s *survey, p *part) error {
 // settle keeps what the plan said to keep.
 func (s *survey) settle(out []float32) {
 	if s.end.keep != nil {
-		*s.end.keep = slices.Clone(out)
+		s.end.keep.own = append(s.end.keep.own[:0], out...)
+		s.end.keep.Momentum = s.end.keep.own
 	}
 	if s.end.told != nil {
 		s.tellTrimmed()

@@ -6,6 +6,10 @@
 //
 // Metrics, each the median of ratios over at least seven rounds:
 //
+// On one core and Linux, seconds are those that the process computed, so that those
+// in which another program had the core do not count; that it shares memory with them
+// still does. On more cores they are those that passed.
+//
 //	of-read  the rows' bytes over time, as a share of a streaming read of the
 //	         rows, at the fastest level
 //	of-peak  two operations for each element of each pair of rows over time, as

@@ -12,7 +12,8 @@ import (
 )
 
 // secondsEach times the functions in turns, so that what else the machine does
-// falls on all alike, and returns the seconds of a call of each, by round.
+// falls on all alike, and returns the seconds of a call of each, by round: those of
+// the clock.
 func secondsEach(fs ...func()) [][]float64 {
 	const (
 		fewest     = 7
@@ -26,9 +27,9 @@ func secondsEach(fs ...func()) [][]float64 {
 	began := time.Now()
 	for round := 0; round < fewest || round < most && time.Since(began) < longEnough; round++ {
 		for i, f := range fs {
-			start := time.Now()
+			start := clock()
 			f()
-			seconds[i] = append(seconds[i], time.Since(start).Seconds())
+			seconds[i] = append(seconds[i], clock()-start)
 		}
 	}
 	return seconds

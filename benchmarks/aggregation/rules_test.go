@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/sotto-ml/sotto/aggregate"
-	"github.com/sotto-ml/sotto/internal/kernel"
 )
 
 // byzfl are the seconds that the faster of ByzFL's two back ends (numpy and torch,
@@ -49,7 +48,6 @@ func BenchmarkRules(b *testing.B) {
 				continue
 			}
 			b.Run(fmt.Sprintf("rule=%s/n=%d/d=1e6", c.name, n), func(b *testing.B) {
-				forLevel(b, kernel.Best())
 				var seconds [][]float64
 				for b.Loop() {
 					seconds = secondsEach(append([]func(){func() {
