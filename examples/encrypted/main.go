@@ -67,6 +67,7 @@ func parse(args []string, out io.Writer) (s settings, err error) {
 	var mode string
 	f.StringVar(&s.net, "net", "mlp", "lr, mlp, mlp3, lola or lenet5")
 	f.StringVar(&mode, "mode", "latency", "latency: one digit as fast as possible; batch: many at the least time for each")
+	f.IntVar(&s.he.Degree, "degree", 0, "of the polynomials that stand for activations that are none, 2 to 31 (0: the least that keeps the labels)")
 	f.IntVar(&s.n, "n", 0, "digits to send (0: 1000, of lenet5 20)")
 	f.StringVar(&s.model, "model", "", "take the network from this safetensors file instead of training one")
 	f.BoolVar(&s.private, "private", false, "train within a privacy budget of (3, 1e-5)")
@@ -96,6 +97,8 @@ func parse(args []string, out io.Writer) (s settings, err error) {
 		return s, fmt.Errorf("encrypted: -mode is %q, allowed is latency or batch", mode)
 	case s.n < 1 || s.n > most:
 		return s, fmt.Errorf("encrypted: -n is %d, allowed is 1 to %d (the last %d of the test half calibrate)", s.n, most, calibration)
+	case s.he.Degree != 0 && (s.he.Degree < 2 || s.he.Degree > 31):
+		return s, fmt.Errorf("encrypted: -degree is %d, allowed is 2 to 31, or 0", s.he.Degree)
 	case s.steps < 0:
 		return s, fmt.Errorf("encrypted: -steps is %d, must not be negative", s.steps)
 	case s.model != "" && (s.private || s.steps > 0):

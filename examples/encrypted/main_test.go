@@ -29,6 +29,7 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"-net is \"tree\"":        {"-net", "tree"},
 		"-mode is \"fast\"":       {"-mode", "fast"},
 		"-n is 9489":              {"-n", "9489"},
+		"-degree is 32":           {"-degree", "32"},
 		"-steps is -1":            {"-steps", "-1"},
 		"unexpected argument":     {"serve", "x"},
 		"-model is not trained":   {"-model", "a", "-private"},
