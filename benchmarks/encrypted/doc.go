@@ -16,6 +16,7 @@
 //
 //	x-rotation  the server's evaluation as a multiple of the rotation
 //	ms          its time; of a batch, divided by its inputs
+//	rotation-ms  a rotation's time, in blocks about as long as an evaluation
 //	key-MB, query-MB, answer-MB  what is sent
 //	bits        precision that compilation measured
 //	x-cores     throughput of all cores as a multiple of one core's

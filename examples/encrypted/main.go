@@ -235,7 +235,7 @@ func run(args []string, out io.Writer) (err error) {
 	}
 	res.compare(plain, encrypted, test.Labels)
 	r := server.Report
-	res.EvalMS, res.RotationMS, res.EvalOverRotation = server.EvalMS, server.RotationMS, server.EvalMS/server.RotationMS
+	res.EvalMS, res.RotationMS, res.EvalOverRotation = server.EvalMS, server.RotationMS, server.Ratio
 	res.Capacity, res.AmortisedMS = server.Capacity, server.EvalMS/float64(server.Capacity)
 	res.KeyBytes, res.QueryBytes, res.AnswerBytes = r.KeyBytes, r.QueryBytes, r.AnswerBytes
 	res.SecurityBits, res.LogN, res.LogQP, res.ArithmeticBits = r.SecurityBits, r.LogN, r.LogQP, r.PrecisionBits

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/big"
 	"net"
 	"net/http"
@@ -48,6 +49,7 @@ type hello struct {
 	Report      he.Report `json:"report"`
 	EvalMS      float64   `json:"eval_ms"`     // of a query, on one core
 	RotationMS  float64   `json:"rotation_ms"` // of the reference, on the same core
+	Ratio       float64   `json:"ratio"`       // of the two
 	Capacity    int       `json:"capacity"`
 }
 
@@ -89,7 +91,7 @@ func serve(in io.Reader, out io.Writer) error {
 		return err
 	}
 	h := hello{Digest: p.Schema().Digest(), Report: p.Report(), Capacity: p.Schema().Capacity()}
-	if h.EvalMS, h.RotationMS, err = measure(p, rows); err != nil {
+	if h.EvalMS, h.RotationMS, h.Ratio, err = measure(p, rows); err != nil {
 		return err
 	}
 	handler, err := he.NewHandler(p, he.HandlerOptions{
@@ -215,40 +217,61 @@ func (c *child) client() (*http.Client, error) {
 	}}, nil
 }
 
-// measure times a query's evaluation and the reference on one core, in turns. The keys
-// are made for that and thrown away.
-func measure(p *he.Program, rows [][]float32) (eval, rotation float64, err error) {
+// measure times a query's evaluation and the reference on one core, in turns. Rotations
+// are timed in blocks about as long as an evaluation, so that what else the machine does
+// slows both alike. ratio is the median over turns. The keys are made for that and
+// thrown away.
+func measure(p *he.Program, rows [][]float32) (eval, rotation, ratio float64, err error) {
 	client := he.NewClient(p.Schema())
 	server, err := he.NewServer(p, client.Keys())
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	query, err := client.Encrypt(rows[:1])
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	rotate, err := newRotation()
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	var evals, rotations []float64
-	begin := time.Now()
-	for round := 0; round < 3 || round < 11 && time.Since(begin) < 5*time.Second; round++ {
+	evaluate := func() error { _, err := server.Evaluate(query); return err }
+	timed := func(times int, f func() error) (float64, error) {
 		start := time.Now()
-		if _, err := server.Evaluate(query); err != nil {
-			return 0, 0, err
-		}
-		evals = append(evals, milliseconds(time.Since(start)))
-		for range 5 {
-			start = time.Now()
-			if err := rotate(); err != nil {
-				return 0, 0, err
+		for range times {
+			if err := f(); err != nil {
+				return 0, err
 			}
-			rotations = append(rotations, milliseconds(time.Since(start)))
 		}
+		return milliseconds(time.Since(start)) / float64(times), nil
 	}
-	return median(evals), median(rotations), nil
+	var evals, rotations, ratios []float64
+	begin := time.Now()
+	// The first turn warms up.
+	for turn := 0; turn <= 3 || turn <= 15 && time.Since(begin) < 5*time.Second; turn++ {
+		e, err := timed(1, evaluate)
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		block := 1
+		if turn > 0 {
+			block = min(max(1, int(math.Round(e/median(rotations)))), 100)
+		}
+		r, err := timed(block, rotate)
+		if err != nil {
+			return 0, 0, 0, err
+		}
+		if turn == 0 {
+			rotations = append(rotations, r)
+			continue
+		}
+		if turn == 1 {
+			rotations = rotations[:0]
+		}
+		evals, rotations, ratios = append(evals, e), append(rotations, r), append(ratios, e/r)
+	}
+	return median(evals), median(rotations), median(ratios), nil
 }
 
 // newRotation makes the unit in which evaluations are told, whatever the machine: one
