@@ -14,6 +14,11 @@ func (s *survey) lengthsOf() ([]float64, error) {
 		if err != nil {
 			return nil, err
 		}
+		if s.source == nil { // each row is read once, and need not stay in the cache
+			block := s.block
+			s.block = unitColumns
+			defer func() { s.block = block }()
+		}
 		s.lengths, err = s.total(s.n0, func(s *survey, p *part) {
 			sums := p.room(s.n0)
 			for k, row := range p.rows[:s.n0] {

@@ -110,7 +110,7 @@ func open(rule string, dst []float32, rows [][]float32) (*survey, error) {
 	}
 	s := surveys.Get().(*survey)
 	s.rows, s.n0, s.n, s.d = rows, len(rows), len(rows), len(rows[0])
-	s.block = powerBelow((1<<17)/s.n0, 1<<12, 1<<14)
+	s.block = powerBelow((1<<17)/s.n0, 1<<10, 1<<14)
 	s.named = true
 	s.order = s.order[:0]
 	for i := range rows {

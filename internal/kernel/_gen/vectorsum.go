@@ -4,6 +4,10 @@ package main
 // level: 4 AVX-512 accumulators or 8 AVX2 ones.
 const sumLanes = 64
 
+// sumAhead is how many bytes before it reads them a sum fetches elements: what comes of
+// itself stops at the ends of pages.
+const sumAhead = 1024
+
 func sumSquares(f *vectorFile, v vec) { sum(f, v, "sumSquares", floatArgs("x"), "") }
 
 func scaledSumSquares(f *vectorFile, v vec) { sum(f, v, "sumSquaresScaled", floatArgs("x"), "scale") }
@@ -25,6 +29,11 @@ func sum(f *vectorFile, v vec, name string, args []arg, scale string) {
 		s := &section{v: v, args: args, first: first, masked: masked}
 		t := v.reg(8 + acc%4)
 		s.load(0, t)
+		for i := range args {
+			if !masked && 4*first%64 == 0 {
+				s.op("PREFETCHT0 %d(%s)", 4*first+sumAhead, pointers[i])
+			}
+		}
 		other := t
 		switch {
 		case scale != "":
