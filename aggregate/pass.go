@@ -21,8 +21,8 @@ type part struct {
 	from   int       // the first column of the unit
 	sound  bool      // the block was seen to be finite
 	loaded [][]float32
-	mixed  [][]float32
-	some   [][]float32
+	mixed  [][]float32 // of pool
+	pool   []float32
 	shares []float32
 	spare  [2][]float32
 	votes  []int32
@@ -147,7 +147,6 @@ func sizedTo(x []float32, n int) []float32 { return slices.Grow(x[:0], n)[:n] }
 func (p *part) put() {
 	clear(p.rows)
 	clear(p.view)
-	clear(p.some)
 	p.dst = nil
 	parts.Put(p)
 }

@@ -43,9 +43,10 @@ type survey struct {
 	order  []int       // of the rows, by what they hold
 	extra  []float32   // one more row, after the others, that only points may have a share in
 	mix    [][]float64 // weights of the rows in their order, or nil if each is itself
-	terms  [][]term    // mix, sparse, less the common part
-	common []term
-	n      int // rows seen
+	seen   []int       // for each row seen its place in mixtures, or -1-i for row i itself
+	n      int         // rows seen
+
+	mixtures [][]kernel.Term // mix, sparse, less a common part, which is the first if there is one
 
 	base    []float64 // squared distances of all pairs, unmixed
 	lengths []float64 // squared norms, unmixed
@@ -74,12 +75,6 @@ type survey struct {
 	weights []float64 // of each row seen, in each column
 	scratch []float32
 	cut     []int
-}
-
-// term is one row's share in a mixture.
-type term struct {
-	row    int
-	weight float32
 }
 
 // ending is what the last pass does to each column.
@@ -130,7 +125,7 @@ func powerBelow(x, lo, hi int) int {
 
 // close gives the survey back.
 func (s *survey) close() {
-	s.rows, s.source, s.extra, s.mix, s.terms, s.common = nil, nil, nil, nil, nil, nil
+	s.rows, s.source, s.extra, s.mix, s.seen, s.mixtures = nil, nil, nil, nil, nil, nil
 	s.base, s.lengths, s.dst, s.sums, s.point, s.err = nil, nil, nil, nil, nil, nil
 	s.sorted, s.ordered, s.verified = false, false, false
 	s.end = ending{}
@@ -236,37 +231,23 @@ func (s *survey) look(p *part) {
 		p.view = append(p.view[:0], p.rows[:s.n0]...)
 		return
 	}
-	p.view = p.view[:0]
 	width := len(p.rows[0])
-	p.mixed = fresh(p.mixed, s.n+1, width)
-	base := p.mixed[s.n]
-	if s.common != nil {
-		p.sum(base, s.common, nil)
+	// Rows that start at one offset of their pages would collide in the first cache.
+	const stagger = 5 * 16
+	p.pool = sizedTo(p.pool, len(s.mixtures)*(width+stagger))
+	p.mixed = p.mixed[:0]
+	for k := range s.mixtures {
+		p.mixed = append(p.mixed, p.pool[k*(width+stagger):][:width])
 	}
-	for k, terms := range s.terms {
-		if s.common == nil && len(terms) == 1 && terms[0].weight == 1 {
-			p.view = append(p.view, p.rows[terms[0].row])
-			continue
-		}
-		if s.common == nil {
-			p.sum(p.mixed[k], terms, nil)
+	kernel.MixRows(p.mixed, p.rows[:s.n0], s.mixtures)
+	p.view = p.view[:0]
+	for _, k := range s.seen {
+		if k < 0 {
+			p.view = append(p.view, p.rows[-1-k])
 		} else {
-			p.sum(p.mixed[k], terms, base)
+			p.view = append(p.view, p.mixed[k])
 		}
-		p.view = append(p.view, p.mixed[k])
 	}
-}
-
-// sum is the weighted sum of rows, and base.
-func (p *part) sum(dst []float32, terms []term, base []float32) {
-	p.some, p.shares = p.some[:0], p.shares[:0]
-	if base != nil {
-		p.some, p.shares = append(p.some, base), append(p.shares, 1)
-	}
-	for _, t := range terms {
-		p.some, p.shares = append(p.some, p.rows[t.row]), append(p.shares, t.weight)
-	}
-	kernel.WeightedRows(dst, p.some, p.shares)
 }
 
 // apply mixes what is seen.
@@ -300,7 +281,6 @@ func (s *survey) unmixed(weights []float64) []float64 {
 // weight, as neighbours in nearest-neighbour mixing do, it goes to a common part, and
 // the mixtures list what they differ by.
 func (s *survey) sparse() {
-	s.common, s.terms = nil, make([][]term, s.n)
 	usual := make([]float64, s.n0)
 	column := make([]float64, s.n)
 	plain, saved := 0, 0
@@ -322,21 +302,34 @@ func (s *survey) sparse() {
 			saved++
 		}
 	}
+	s.mixtures, s.seen = nil, nil
+	var base []kernel.Term
 	if saved+s.n >= plain {
 		clear(usual)
 	} else {
 		for j, w := range usual {
 			if w != 0 {
-				s.common = append(s.common, term{j, float32(w)})
+				base = append(base, kernel.Term{Row: j, Weight: float32(w)})
 			}
 		}
+		s.mixtures = append(s.mixtures, base)
 	}
-	for k, row := range s.mix {
+	for _, row := range s.mix {
+		var terms []kernel.Term
+		if base != nil {
+			terms = append(terms, kernel.Term{Row: s.n0, Weight: 1})
+		}
 		for j, w := range row {
 			if w != usual[j] {
-				s.terms[k] = append(s.terms[k], term{j, float32(w - usual[j])})
+				terms = append(terms, kernel.Term{Row: j, Weight: float32(w - usual[j])})
 			}
 		}
+		if base == nil && len(terms) == 1 && terms[0].Weight == 1 {
+			s.seen = append(s.seen, -1-terms[0].Row)
+			continue
+		}
+		s.seen = append(s.seen, len(s.mixtures))
+		s.mixtures = append(s.mixtures, terms)
 	}
 }
 

@@ -72,6 +72,52 @@ func WeightedRows(dst []float32, rows [][]float32, w []float32) {
 	}
 }
 
+// A Term is a row's share in a mixture.
+type Term struct {
+	Row    int // of the rows, and after them of the mixtures
+	Weight float32
+}
+
+// MixRows writes to each dst[k] the sum of the terms of mixtures[k], in their order, as
+// WeightedRows does; terms of weight zero count. Row len(rows)+j is dst[j], which must
+// be of a lower index than k: a part that many mixtures share is worked out once. Rows
+// should be short enough to stay in the caches. Of no terms the sum is +0. The bits are
+// those of Scale and then Axpy on every level.
+//
+// It panics if dst and mixtures differ in number, a term names no row that is there, a
+// row is not of dst's length, or one of dst overlaps a row or another of dst.
+func MixRows(dst, rows [][]float32, mixtures [][]Term) {
+	checkLen(len(dst) == len(mixtures))
+	if len(dst) == 0 {
+		return
+	}
+	for k, out := range dst {
+		checkLen(len(out) == len(dst[0]))
+		for _, row := range rows {
+			checkApart(out, row)
+		}
+		for _, other := range dst[:k] {
+			checkApart(out, other)
+		}
+		for _, t := range mixtures[k] {
+			if t.Row < 0 || t.Row >= len(rows)+k {
+				panic("kernel: row out of range")
+			}
+			checkLen(len(mixed(dst, rows, t.Row)) == len(out))
+		}
+	}
+	if len(dst[0]) > 0 {
+		mixRows(dst, rows, mixtures)
+	}
+}
+
+func mixed(dst, rows [][]float32, i int) []float32 {
+	if i < len(rows) {
+		return rows[i]
+	}
+	return dst[i-len(rows)]
+}
+
 // distanceExact adds up a block whose float32 sum s is out of range. Equal rows,
 // the common case, are told by their bits.
 func distanceExact(x, y []float32) float64 {

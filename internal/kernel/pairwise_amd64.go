@@ -25,6 +25,12 @@ func addRows512(dst *float32, rows *unsafe.Pointer, w *float32, count, first, n 
 //go:noescape
 func addRows256(dst *float32, rows *unsafe.Pointer, w *float32, count, first, n int)
 
+//go:noescape
+func mixRows512(dst *float32, rows *unsafe.Pointer, w *float32, count, first, n int, ahead unsafe.Pointer)
+
+//go:noescape
+func mixRows256(dst *float32, rows *unsafe.Pointer, w *float32, count, first, n int, ahead unsafe.Pointer)
+
 // A rowTable holds the rows' starts, and weights beside them.
 type rowTable struct {
 	rows []unsafe.Pointer
@@ -196,6 +202,47 @@ func weightedRows(dst []float32, rows [][]float32, w []float32) {
 			addRows512(&dst[first], &t.rows[0], &t.w[0], len(t.rows), 4*first, count)
 		} else {
 			addRows256(&dst[first], &t.rows[0], &t.w[0], len(t.rows), 4*first, count)
+		}
+	}
+}
+
+// mixLen is how many columns are mixed at a time: of a hundred rows they stay in the
+// first cache.
+const mixLen = 64
+
+// mixRows goes over narrow blocks of columns, and in each over the mixtures, while it
+// fetches the next block, a row with each mixture.
+func mixRows(dst, rows [][]float32, mixtures [][]Term) {
+	if current == Generic {
+		mixRowsGeneric(dst, rows, mixtures)
+		return
+	}
+	t := rowTables.Get().(*rowTable)
+	defer t.done()
+	t.rows, t.w = t.rows[:0], t.w[:0]
+	for _, terms := range mixtures {
+		for _, term := range terms {
+			row := unsafe.SliceData(mixed(dst, rows, term.Row))
+			t.rows, t.w = append(t.rows, unsafe.Pointer(row)), append(t.w, term.Weight)
+		}
+	}
+	columns := len(dst[0])
+	for first := 0; first < columns; first += mixLen {
+		count, at := min(mixLen, columns-first), 0
+		for k, terms := range mixtures {
+			var ahead unsafe.Pointer
+			if k < len(rows) {
+				ahead = unsafe.Pointer(&rows[k][min(first+mixLen, columns-1)])
+			}
+			switch {
+			case len(terms) == 0:
+				clear(dst[k][first : first+count])
+			case current == AVX512:
+				mixRows512(&dst[k][first], &t.rows[at], &t.w[at], len(terms), 4*first, count, ahead)
+			default:
+				mixRows256(&dst[k][first], &t.rows[at], &t.w[at], len(terms), 4*first, count, ahead)
+			}
+			at += len(terms)
 		}
 	}
 }

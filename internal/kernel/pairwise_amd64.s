@@ -793,3 +793,213 @@ rowmaskednext:
 done:
 	VZEROUPPER
 	RET
+
+// func mixRows512(dst *float32, rows *unsafe.Pointer, w *float32, count int, first int, n int, ahead unsafe.Pointer)
+TEXT ·mixRows512(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), DI
+	MOVQ rows+8(FP), SI
+	MOVQ w+16(FP), BX
+	MOVQ count+24(FP), R9
+	MOVQ first+32(FP), DX
+	MOVQ n+40(FP), CX
+	MOVQ ahead+48(FP), R11
+	PREFETCHT0 0(R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	SUBQ $64, CX
+	JLT afterround
+	PCALIGN $32
+round:
+	XORQ R10, R10
+	MOVQ (SI)(R10*8), R8
+	VBROADCASTSS (BX)(R10*4), Z14
+	VMULPS (R8)(DX*1), Z14, Z0
+	VMULPS 64(R8)(DX*1), Z14, Z1
+	VMULPS 128(R8)(DX*1), Z14, Z2
+	VMULPS 192(R8)(DX*1), Z14, Z3
+	JMP row4next
+	PCALIGN $32
+row4:
+	MOVQ (SI)(R10*8), R8
+	VBROADCASTSS (BX)(R10*4), Z14
+	VMULPS (R8)(DX*1), Z14, Z4
+	VMULPS 64(R8)(DX*1), Z14, Z5
+	VMULPS 128(R8)(DX*1), Z14, Z6
+	VMULPS 192(R8)(DX*1), Z14, Z7
+	VADDPS Z4, Z0, Z0
+	VADDPS Z5, Z1, Z1
+	VADDPS Z6, Z2, Z2
+	VADDPS Z7, Z3, Z3
+row4next:
+	INCQ R10
+	CMPQ R10, R9
+	JLT row4
+	VMOVUPS Z0, 0(DI)
+	VMOVUPS Z1, 64(DI)
+	VMOVUPS Z2, 128(DI)
+	VMOVUPS Z3, 192(DI)
+	ADDQ $256, DX
+	ADDQ $256, DI
+	SUBQ $64, CX
+	JGE round
+afterround:
+	ADDQ $64, CX
+	SUBQ $16, CX
+	JLT afterone
+	PCALIGN $32
+one:
+	XORQ R10, R10
+	MOVQ (SI)(R10*8), R8
+	VBROADCASTSS (BX)(R10*4), Z14
+	VMULPS (R8)(DX*1), Z14, Z0
+	JMP row1next
+	PCALIGN $32
+row1:
+	MOVQ (SI)(R10*8), R8
+	VBROADCASTSS (BX)(R10*4), Z14
+	VMULPS (R8)(DX*1), Z14, Z1
+	VADDPS Z1, Z0, Z0
+row1next:
+	INCQ R10
+	CMPQ R10, R9
+	JLT row1
+	VMOVUPS Z0, 0(DI)
+	ADDQ $64, DX
+	ADDQ $64, DI
+	SUBQ $16, CX
+	JGE one
+afterone:
+	ADDQ $16, CX
+	TESTQ CX, CX
+	JZ done
+	MOVL $1, AX
+	SHLL CX, AX
+	DECL AX
+	KMOVW AX, K1
+	XORQ R10, R10
+	MOVQ (SI)(R10*8), R8
+	VBROADCASTSS (BX)(R10*4), Z14
+	VMOVUPS.Z (R8)(DX*1), K1, Z0
+	VMULPS Z0, Z14, Z0
+	JMP rowmaskednext
+	PCALIGN $32
+rowmasked:
+	MOVQ (SI)(R10*8), R8
+	VBROADCASTSS (BX)(R10*4), Z14
+	VMOVUPS.Z (R8)(DX*1), K1, Z1
+	VMULPS Z1, Z14, Z1
+	VADDPS Z1, Z0, Z0
+rowmaskednext:
+	INCQ R10
+	CMPQ R10, R9
+	JLT rowmasked
+	VMOVUPS Z0, K1, (DI)
+done:
+	VZEROUPPER
+	RET
+
+// func mixRows256(dst *float32, rows *unsafe.Pointer, w *float32, count int, first int, n int, ahead unsafe.Pointer)
+TEXT ·mixRows256(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), DI
+	MOVQ rows+8(FP), SI
+	MOVQ w+16(FP), BX
+	MOVQ count+24(FP), R9
+	MOVQ first+32(FP), DX
+	MOVQ n+40(FP), CX
+	MOVQ ahead+48(FP), R11
+	PREFETCHT0 0(R11)
+	PREFETCHT0 64(R11)
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+	SUBQ $32, CX
+	JLT afterround
+	PCALIGN $32
+round:
+	XORQ R10, R10
+	MOVQ (SI)(R10*8), R8
+	VBROADCASTSS (BX)(R10*4), Y14
+	VMULPS (R8)(DX*1), Y14, Y0
+	VMULPS 32(R8)(DX*1), Y14, Y1
+	VMULPS 64(R8)(DX*1), Y14, Y2
+	VMULPS 96(R8)(DX*1), Y14, Y3
+	JMP row4next
+	PCALIGN $32
+row4:
+	MOVQ (SI)(R10*8), R8
+	VBROADCASTSS (BX)(R10*4), Y14
+	VMULPS (R8)(DX*1), Y14, Y4
+	VMULPS 32(R8)(DX*1), Y14, Y5
+	VMULPS 64(R8)(DX*1), Y14, Y6
+	VMULPS 96(R8)(DX*1), Y14, Y7
+	VADDPS Y4, Y0, Y0
+	VADDPS Y5, Y1, Y1
+	VADDPS Y6, Y2, Y2
+	VADDPS Y7, Y3, Y3
+row4next:
+	INCQ R10
+	CMPQ R10, R9
+	JLT row4
+	VMOVUPS Y0, 0(DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	VMOVUPS Y3, 96(DI)
+	ADDQ $128, DX
+	ADDQ $128, DI
+	SUBQ $32, CX
+	JGE round
+afterround:
+	ADDQ $32, CX
+	SUBQ $8, CX
+	JLT afterone
+	PCALIGN $32
+one:
+	XORQ R10, R10
+	MOVQ (SI)(R10*8), R8
+	VBROADCASTSS (BX)(R10*4), Y14
+	VMULPS (R8)(DX*1), Y14, Y0
+	JMP row1next
+	PCALIGN $32
+row1:
+	MOVQ (SI)(R10*8), R8
+	VBROADCASTSS (BX)(R10*4), Y14
+	VMULPS (R8)(DX*1), Y14, Y1
+	VADDPS Y1, Y0, Y0
+row1next:
+	INCQ R10
+	CMPQ R10, R9
+	JLT row1
+	VMOVUPS Y0, 0(DI)
+	ADDQ $32, DX
+	ADDQ $32, DI
+	SUBQ $8, CX
+	JGE one
+afterone:
+	ADDQ $8, CX
+	TESTQ CX, CX
+	JZ done
+	LEAQ vectorMask<>+32(SB), AX
+	SHLQ $2, CX
+	SUBQ CX, AX
+	VMOVUPS (AX), Y15
+	XORQ R10, R10
+	MOVQ (SI)(R10*8), R8
+	VBROADCASTSS (BX)(R10*4), Y14
+	VMASKMOVPS (R8)(DX*1), Y15, Y0
+	VMULPS Y0, Y14, Y0
+	JMP rowmaskednext
+	PCALIGN $32
+rowmasked:
+	MOVQ (SI)(R10*8), R8
+	VBROADCASTSS (BX)(R10*4), Y14
+	VMASKMOVPS (R8)(DX*1), Y15, Y1
+	VMULPS Y1, Y14, Y1
+	VADDPS Y1, Y0, Y0
+rowmaskednext:
+	INCQ R10
+	CMPQ R10, R9
+	JLT rowmasked
+	VMASKMOVPS Y0, Y15, (DI)
+done:
+	VZEROUPPER
+	RET

@@ -76,3 +76,18 @@ func weightedRowsGeneric(dst []float32, rows [][]float32, w []float32) {
 		copy(out, sum[:])
 	}
 }
+
+func mixRowsGeneric(dst, rows [][]float32, mixtures [][]Term) {
+	for k, terms := range mixtures {
+		if len(terms) == 0 {
+			clear(dst[k])
+		}
+		for i, t := range terms {
+			if row := mixed(dst, rows, t.Row); i == 0 {
+				scaleGeneric(dst[k], t.Weight, row)
+			} else {
+				axpyGeneric(dst[k], t.Weight, row)
+			}
+		}
+	}
+}

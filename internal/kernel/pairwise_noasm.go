@@ -9,3 +9,5 @@ func distancesTo(dst []float64, rows [][]float32, point []float32) {
 }
 
 func weightedRows(dst []float32, rows [][]float32, w []float32) { weightedRowsGeneric(dst, rows, w) }
+
+func mixRows(dst, rows [][]float32, mixtures [][]Term) { mixRowsGeneric(dst, rows, mixtures) }

@@ -197,6 +197,47 @@ func TestWeightedRows(t *testing.T) {
 	})
 }
 
+func TestMixRows(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(36, 1))
+		for _, columns := range append(vectorLengths(), 300, 2500) {
+			n, m := r.IntN(20), 1+r.IntN(20)
+			rows := guardedRows(r, n, columns, finiteEdges)
+			dst, want, mixtures := make([][]float32, m), make([][]float32, m), make([][]Term, m)
+			var intact []func() bool
+			for k := range dst {
+				var ok func() bool
+				dst[k], ok = guardedVector(columns, r.IntN(16))
+				copy(dst[k], edges(r, columns)) // dirty
+				intact, want[k] = append(intact, ok), make([]float32, columns)
+				for range r.IntN(9) {
+					if n+k > 0 {
+						mixtures[k] = append(mixtures[k], Term{r.IntN(n + k), float32(r.NormFloat64())})
+					}
+				}
+				for i, term := range mixtures[k] {
+					for j, x := range mixed(want, rows, term.Row) {
+						if p := float32(term.Weight * x); i == 0 {
+							want[k][j] = p
+						} else {
+							want[k][j] += p
+						}
+					}
+				}
+			}
+			MixRows(dst, rows, mixtures)
+			for k := range dst {
+				require.True(t, intact[k](), "columns=%d", columns)
+				for j, x := range dst[k] {
+					if w := want[k][j]; w == w || x == x { // of NaNs any
+						require.Equal(t, math.Float32bits(w), math.Float32bits(x), "columns=%d mixture %d column %d", columns, k, j)
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestPairwisePanics(t *testing.T) {
 	x := make([]float32, 40)
 	for _, test := range []struct {
@@ -209,6 +250,13 @@ func TestPairwisePanics(t *testing.T) {
 		{"kernel: lengths differ", func() { DistancesTo(make([]float64, 2), [][]float32{x, x}, x[1:]) }},
 		{"kernel: lengths differ", func() { WeightedRows(x[:4], [][]float32{x[8:12]}, x[:2]) }},
 		{"kernel: lengths differ", func() { WeightedRows(x[:4], [][]float32{x[8:13]}, x[:1]) }},
+		{"kernel: lengths differ", func() { MixRows([][]float32{x[:4]}, nil, nil) }},
+		{"kernel: lengths differ", func() { MixRows([][]float32{x[:4], x[8:11]}, nil, make([][]Term, 2)) }},
+		{"kernel: lengths differ", func() { MixRows([][]float32{x[:4]}, [][]float32{x[8:11]}, [][]Term{{{0, 1}}}) }},
+		{"kernel: row out of range", func() { MixRows([][]float32{x[:4]}, [][]float32{x[8:12]}, [][]Term{{{1, 1}}}) }},
+		{"kernel: row out of range", func() { MixRows([][]float32{x[:4]}, [][]float32{x[8:12]}, [][]Term{{{-1, 1}}}) }},
+		{"kernel: output overlaps an input", func() { MixRows([][]float32{x[:4]}, [][]float32{x[3:7]}, [][]Term{{}}) }},
+		{"kernel: output overlaps an input", func() { MixRows([][]float32{x[:4], x[3:7]}, nil, make([][]Term, 2)) }},
 		{"kernel: partial overlap", func() { WeightedRows(x[:4], [][]float32{x[2:6]}, x[:1]) }},
 	} {
 		require.PanicsWithValue(t, test.want, test.call)
@@ -224,10 +272,12 @@ func TestPairwiseAllocatesNothing(t *testing.T) {
 		const n = 11
 		rows, dst := guardedRows(r, n, 2000, normals), make([]float64, n*n)
 		w, sum := normals(r, n), make([]float32, 2000)
+		mix, terms := [][]float32{make([]float32, 2000)}, [][]Term{{{0, 1}, {3, 2}}}
 		require.Zero(t, allocs(func() {
 			SquaredDistances(dst, rows)
 			DistancesTo(dst[:n], rows, rows[0])
 			WeightedRows(sum, rows, w)
+			MixRows(mix, rows, terms)
 		}))
 	})
 }

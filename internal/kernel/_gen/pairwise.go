@@ -6,7 +6,7 @@ import (
 )
 
 func init() {
-	register("pairwise", writeFor(distances, distancesTo, addRows))
+	register("pairwise", writeFor(distances, distancesTo, addRows, mixRows))
 }
 
 // A distanceTile is the squared distances of rows rows to columns others, each
@@ -169,11 +169,24 @@ const rowsAhead = 512
 // addRows writes the weighted sum of rows rows, n elements of each from byte first on,
 // to dst: each product is rounded before it is added, row after row, and the elements
 // of all rows are read before those of dst are written.
-func addRows(f *vectorFile, v vec) {
-	f.words(v.name("addRows"), []word{
+func addRows(f *vectorFile, v vec) { sumRows(f, v, "addRows", rowsAhead) }
+
+// mixRows is addRows for rows that are in the first cache: it fetches four lines at
+// ahead alone.
+func mixRows(f *vectorFile, v vec) { sumRows(f, v, "mixRows", 0) }
+
+func sumRows(f *vectorFile, v vec, name string, ahead int) {
+	args := []word{
 		{"dst", "*float32", "DI"}, {"rows", "*unsafe.Pointer", "SI"}, {"w", "*float32", "BX"}, {"count", "int", "R9"},
 		{"first", "int", "DX"}, {"n", "int", "CX"},
-	}, "")
+	}
+	if ahead == 0 {
+		args = append(args, word{"ahead", "unsafe.Pointer", "R11"})
+	}
+	f.words(v.name(name), args, "")
+	for line := 0; line < 256 && ahead == 0; line += 64 {
+		f.op("PREFETCHT0 %d(R11)", line)
+	}
 	const weight = 14
 	columns := func(vectors int, masked bool) {
 		at := func(i int) string {
@@ -198,8 +211,8 @@ func addRows(f *vectorFile, v vec) {
 					f.op("VMULPS %s, %s, %s", v.reg(to+i), v.reg(weight), v.reg(to+i))
 				}
 			}
-			for line := 0; line < vectors*v.bytes() && vectors > 1; line += 64 {
-				f.op("PREFETCHT0 %d(R8)(DX*1)", rowsAhead+line)
+			for line := 0; line < vectors*v.bytes() && vectors > 1 && ahead > 0; line += 64 {
+				f.op("PREFETCHT0 %d(R8)(DX*1)", ahead+line)
 			}
 		}
 		label := fmt.Sprintf("row%d", vectors)
