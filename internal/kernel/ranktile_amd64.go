@@ -46,7 +46,7 @@ func runsOf(n int) (network, runs int) {
 const (
 	rankTileLen  = 4096 // bytes of a row in a tile, at most
 	rankSpillLen = 4096 // bytes of room for a network's spilled values
-	rankGroupLen = 16 << 10
+	rankGroupLen = 32 << 10
 )
 
 // A rankTile walks over the rows in tiles of columns, for networks that read a
