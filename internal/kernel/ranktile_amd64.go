@@ -44,9 +44,10 @@ func runsOf(n int) (network, runs int) {
 }
 
 const (
-	rankTileLen  = 4096 // bytes of a row in a tile, at most
-	rankSpillLen = 4096 // bytes of room for a network's spilled values
-	rankGroupLen = 32 << 10
+	rankTileLen  = 4096     // bytes of a row in a tile, at most
+	rankSpillLen = 4096     // bytes of room for a network's spilled values
+	rankGroupLen = 4 << 10  // bytes of sorted columns at a time, of one run of rows
+	rankMergeLen = 32 << 10 // of more: each run takes its turn of a group
 )
 
 // A rankTile walks over the rows in tiles of columns, for networks that read a
@@ -113,10 +114,14 @@ func (s *rankTile) spill() unsafe.Pointer { return unsafe.Pointer(&s.memory[s.st
 
 func (s *rankTile) work() unsafe.Pointer { return unsafe.Pointer(&s.memory[s.start+rankSpillLen]) }
 
-// room is how many vectors of stride bytes are worked on together: as many as
-// stay in the first cache. It makes room for them.
+// room is how many vectors of stride bytes are worked on together: so few that the
+// first cache has room for the rows' next lines too, but enough that each run of rows
+// has a while to fetch its own. It makes room for them.
 func (s *rankTile) room(stride int) (group int) {
 	group = max(1, rankGroupLen/stride)
+	if len(s.rows) > s.network {
+		group = max(1, rankMergeLen/stride)
+	}
 	s.grow(group * stride)
 	return group
 }
