@@ -9,7 +9,7 @@ import (
 const maxRankRows = 1024
 
 // fewestHalved is from how many rows on TrimmedSum sorts two halves.
-const fewestHalved = 16
+const fewestHalved = 33
 
 // RankSum writes to dst, for each column j, scale times the sum of the values
 // of ranks lo to hi-1 (0-based, ascending) among rows[0][j], rows[1][j], …: the
@@ -38,12 +38,12 @@ func RankSum(dst []float32, rows [][]float32, lo, hi int, scale float32) {
 }
 
 // TrimmedSum is RankSum of the ranks cut to n-cut-1 of n rows, in less time if there are
-// 16 rows and cut is at most a quarter of n, but the sum is then taken in an order that depends
+// 33 rows and cut is at most a quarter of n, but the sum is then taken in an order that depends
 // on that of the rows, so that permuting those may change its last bits. It is the
 // same on every level and architecture.
 //
 // Let a be the first ⌈n/2⌉ rows of a column, sorted, b the others, sorted, and A and
-// B their numbers. If n >= 16 and 1 <= cut <= n/4, four chains are summed in float32 from +0, in
+// B their numbers. If n >= 33 and 1 <= cut <= n/4, four chains are summed in float32 from +0, in
 // the order of k: max(a[k], b[cut-1-k]) and min(a[A-cut+k], b[B-1-k]) for k < cut,
 // a[cut+k] for k < A-2·cut and b[cut+k] for k < B-2·cut; and then (c0+c1)+(c2+c3).
 //
