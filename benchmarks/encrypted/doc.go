@@ -9,8 +9,7 @@
 // cores with one.
 //
 // Networks are those of examples/encrypted, with random weights: the time does not depend
-// on them, unless a smooth activation needs another degree (LeNet-5's is set to the one
-// that the trained network gets).
+// on them. LeNet-5's activation is the fit of SiLU that it is trained with.
 //
 // Metrics, medians over rounds:
 //
