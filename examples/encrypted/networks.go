@@ -64,7 +64,7 @@ var networks = map[string]network{
 
 // fittedSiLU is SiLU's least squares fit of degree 2 over [-4, 4]. LeNet-5 is trained with
 // it: a fit made after training, over the ranges that SiLU then has, needs degree 7 to keep
-// the labels, and with it a ring of degree 2^15 and three times the time.
+// the labels, and with it a ring of degree 2^15 and six times the predicted time.
 var fittedSiLU = nn.Polynomial{Coefficients: []float32{0.18874, 0.5, 0.11615}}
 
 // What models read, as their files say in the metadata "sotto.features". A client
