@@ -98,10 +98,12 @@ type (
 	Release struct{ Client ClientID }
 )
 
-// Fault is what a client did in a secure sum that no honest one does.
+// Fault is why a client's message was refused in a secure sum. No honest client sends
+// such a message, unless it may have been Late: then it is logged, and no strike.
 type Fault struct {
 	Client ClientID
 	Reason string
+	Late   bool
 }
 
 func (Tick) event()          {}

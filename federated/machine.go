@@ -601,10 +601,14 @@ func (m *machine) summed(e Summed) {
 // faults strikes those of a bucket who did what honest clients do not. What they put
 // into the sum, if anything, stays in it.
 func (m *machine) faults(bucket int, faults []Fault) {
-	struck := map[ClientID]bool{}
 	for _, f := range faults {
-		if seat := m.s.seat(f.Client); seat != nil && seat.Standing == Reported && seat.Bucket == bucket && !struck[f.Client] {
-			struck[f.Client] = true
+		seat := m.s.seat(f.Client)
+		switch {
+		case seat == nil || seat.Standing != Reported || seat.Bucket != bucket || seat.Faulted:
+		case f.Late:
+			m.record(KindRefused, f.Client, f.Reason)
+		default:
+			seat.Faulted = true
 			m.strike(f.Client, f.Reason)
 		}
 	}
@@ -687,7 +691,10 @@ func (m *machine) published(e Published) {
 			continue
 		}
 		if c := s.member(x.Client); c != nil {
-			c.Counted, c.Strikes = x.Round, 0
+			c.Counted = x.Round
+			if !x.Faulted {
+				c.Strikes = 0
+			}
 		}
 	}
 	m.do(Record{Kind: KindAccepted, Round: s.Round, Attempt: s.Attempt, Version: s.Version, Digest: s.Candidate})

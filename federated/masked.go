@@ -22,8 +22,8 @@ type MaskedSum struct {
 	// Neighbours is with how many others a client shares masks: an even number, or 0 for
 	// all.
 	Neighbours int
-	// PhaseTimeout is how long clients have for each of five replies; 0 is until the
-	// plan's Deadlines.Sum. It must leave time for all five before that.
+	// PhaseTimeout is how long clients have for each of five replies; 0 is a sixth of what
+	// the sum has.
 	PhaseTimeout time.Duration
 	// Exchange carries a request to a client and its reply back. It is called from many
 	// goroutines.
@@ -40,23 +40,31 @@ func (m *MaskedSum) Sum(ctx context.Context, r SumRequest) ([]uint32, []ClientID
 	}
 	s := secagg.Session{
 		Run: m.Run, Round: r.Round, Attempt: r.Attempt, Bucket: r.Bucket, Length: r.Length, Neighbours: m.Neighbours,
-		Threshold:    m.Policy.Threshold(len(r.Clients), m.Neighbours),
 		MinSurvivors: max(r.MinSurvivors, m.Policy.MinSurvivors),
 	}
 	for _, c := range r.Clients {
-		s.Clients = append(s.Clients, string(c))
+		if m.Pinned[string(c)] != nil {
+			s.Clients = append(s.Clients, string(c))
+		} else if r.Fault != nil {
+			r.Fault(Fault{Client: c, Reason: "secure sum: nobody is pinned by its name"})
+		}
 	}
+	s.Threshold = m.Policy.Threshold(len(s.Clients), m.Neighbours)
 	server, err := secagg.NewServer(s, m.Pinned)
 	if err != nil {
 		return unseen(err)
 	}
+	timeout := m.PhaseTimeout
+	if end, ok := ctx.Deadline(); ok && timeout == 0 {
+		timeout = max(time.Until(end)/6, 1)
+	}
 	sum, names, err := secagg.Run(ctx, server, func(ctx context.Context, name string, request []byte) ([]byte, error) {
 		return m.Exchange(ctx, ClientID(name), request)
-	}, m.PhaseTimeout)
+	}, timeout)
 	if r.Fault != nil {
 		for _, f := range server.Refusals() {
-			if f.Fault {
-				r.Fault(Fault{ClientID(f.Client), fmt.Sprintf("secure sum, %s: %s", f.Phase, f.Reason)})
+			if !f.Missing {
+				r.Fault(Fault{ClientID(f.Client), fmt.Sprintf("secure sum, %s: %s", f.Phase, f.Reason), !f.Fault})
 			}
 		}
 	}
@@ -71,6 +79,17 @@ func (m *MaskedSum) Sum(ctx context.Context, r SumRequest) ([]uint32, []ClientID
 		survivors[i] = ClientID(name)
 	}
 	return sum, survivors, nil
+}
+
+// AcceptSession refuses sessions but of the attempt that the client holds something for;
+// it serves as a [secagg.Policy]'s Accept.
+func (p *Protected) AcceptSession(s secagg.Session) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.input == nil || p.round != s.Round || p.attempt != s.Attempt || len(p.input) != s.Length {
+		return fmt.Errorf("federated: the client holds nothing for round %d, attempt %d of %d elements", s.Round, s.Attempt, s.Length)
+	}
+	return nil
 }
 
 // SessionInput gives what the client holds to a [secagg.Client] of it, as its Input.

@@ -103,16 +103,23 @@ func TestMaskedSumErrors(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnseen)
 	require.ErrorContains(t, err, "4 clients sent their vectors, must be at least 5")
 
+	// Who is not pinned is left out, and named.
+	request.Round, request.MinSurvivors = 3, 3
 	request.Clients = append(slices.Clone(names), "f")
-	_, _, err = m.Sum(t.Context(), request)
-	require.ErrorIs(t, err, ErrUnseen)
-	require.ErrorContains(t, err, `nobody is pinned as "f"`)
+	var faults []Fault
+	request.Fault = func(f Fault) { faults = append(faults, f) }
+	sum, who, err = m.Sum(t.Context(), request)
+	require.NoError(t, err)
+	require.Equal(t, []uint32{4, 8}, sum)
+	require.Equal(t, names[:4], who)
+	require.Equal(t, []Fault{{"f", "secure sum: nobody is pinned by its name", false}}, faults)
+	request.Fault = nil
 
 	_, _, err = (&MaskedSum{}).Sum(t.Context(), request)
 	require.ErrorIs(t, err, ErrUnseen)
 
 	// A last phase that fails is not unseen.
-	request = SumRequest{Round: 3, Clients: names, Length: 2, MinSurvivors: 3}
+	request = SumRequest{Round: 4, Clients: names, Length: 2, MinSurvivors: 3}
 	exchange := m.Exchange
 	m.PhaseTimeout = time.Second
 	m.Exchange = func(ctx context.Context, to ClientID, request []byte) ([]byte, error) {
@@ -124,4 +131,54 @@ func TestMaskedSumErrors(t *testing.T) {
 	_, _, err = m.Sum(t.Context(), request)
 	require.Error(t, err)
 	require.NotErrorIs(t, err, ErrUnseen)
+}
+
+// A fault in a late phase counts, though the client's vector is in the sum; what may only
+// be late is logged, and no more.
+func TestFaultsOfSurvivors(t *testing.T) {
+	p := Plan{Parameters: 2, Rounds: 3, Strategy: FedAvg{}, Selection: All{}, MinMembers: 3, MaxMembers: 4, Secure: true, MaxNorm: 1, Quarantine: Quarantine{Strikes: 2}}
+	s := always(4, nil)
+	var log []Record
+	c, err := New(p, Config{Initial: make([]float32, 2), Transport: s, Now: s.Clock, Watch: func(r Record) { log = append(log, r) }, Sums: sumFunc(func(r SumRequest) ([]uint32, []ClientID, error) {
+		r.Fault(Fault{r.Clients[0], "it came too late", true})
+		if slices.Contains(r.Clients, NameOf(2)) {
+			r.Fault(Fault{NameOf(2), "a wrong share", false})
+			r.Fault(Fault{NameOf(2), "another", false}) // of a round one counts
+		}
+		return []uint32{1, 1}, r.Clients, nil
+	})})
+	require.NoError(t, err)
+	require.NoError(t, c.Run(t.Context()))
+	s.Close()
+	require.Equal(t, 3, c.Version())
+	count := map[string]int{}
+	for _, r := range log {
+		if r.Kind == KindRefused || r.Kind == KindQuarantined {
+			count[string(r.Kind)+" "+string(r.Client)+" "+r.Reason]++
+		}
+	}
+	require.Equal(t, map[string]int{
+		"refused client-00000000 it came too late":        3,
+		"refused client-00000002 a wrong share":           2,
+		"quarantined client-00000002 2 refusals in a row": 1,
+	}, count)
+}
+
+func TestAcceptSession(t *testing.T) {
+	p := Plan{Parameters: 2, Rounds: 1, Strategy: FedAvg{}, Selection: All{}, MinMembers: 3, MaxMembers: 4, Secure: true, MaxNorm: 1}
+	c, err := Protect(p, "a", ClientFunc(func(context.Context, Task) (Update, error) { return Update{Delta: []float32{1, 0}}, nil }))
+	require.NoError(t, err)
+	held := secagg.Session{Round: 4, Attempt: 1, Length: 2}
+	require.ErrorContains(t, c.AcceptSession(held), "holds nothing")
+	_, err = c.Train(t.Context(), Task{Round: 4, Attempt: 1, Params: make([]float32, 2)})
+	require.NoError(t, err)
+	require.NoError(t, c.AcceptSession(held))
+	for _, other := range []secagg.Session{{Round: 5, Attempt: 1, Length: 2}, {Round: 4, Attempt: 2, Length: 2}, {Round: 4, Attempt: 1, Length: 3}} {
+		require.Error(t, c.AcceptSession(other))
+	}
+	x, err := c.SessionInput(held)
+	require.NoError(t, err)
+	require.Len(t, x, 2)
+	_, err = c.SessionInput(held) // once
+	require.ErrorContains(t, err, "holds nothing")
 }

@@ -279,7 +279,7 @@ func (c *checker) choices(w *world) []happen {
 				answer(func(w *world) {
 					w.left.denials--
 					see(w)
-					c.step(w, Summed{a.Round, a.Attempt, a.Bucket, Digest{2}, a.Clients[1:], []Fault{{a.Clients[0], "a forgery"}}})
+					c.step(w, Summed{a.Round, a.Attempt, a.Bucket, Digest{2}, a.Clients[1:], []Fault{{a.Clients[0], "a forgery", false}}})
 				})
 				answer(func(w *world) {
 					w.left.denials--

@@ -24,8 +24,8 @@ type SumRequest struct {
 	Clients                []ClientID // in ascending order
 	Length                 int        // of the vectors
 	MinSurvivors           int
-	// Fault, if not nil, is to be told of clients who do what no honest client does, from
-	// any goroutine, before Sum returns. They are named in the log and struck.
+	// Fault, if not nil, is to be told whose messages were refused, from any goroutine,
+	// before Sum returns.
 	Fault func(Fault)
 }
 

@@ -85,6 +85,7 @@ type Seat struct {
 	Bucket   int      `json:"bucket,omitempty"`
 	Weight   float64  `json:"weight,omitempty"`
 	Update   Digest   `json:"update"`
+	Faulted  bool     `json:"faulted,omitempty"` // in a secure sum, which it may be in all the same
 	// Round, Attempt and Version are those that the client was asked in. They are
 	// the state's own but for buffered strategies, whose clients may be asked in one
 	// round and count in a later one.

@@ -292,7 +292,7 @@ func (s *clientSession) heard(r *reader, k kind) (statement, error) {
 	if r.err != nil {
 		return st, r.err
 	}
-	if st.from >= len(s.Clients) {
+	if st.from < 0 || st.from >= len(s.Clients) {
 		return st, fmt.Errorf("a statement of client %d of %d", st.from, len(s.Clients))
 	}
 	if err := s.pins[st.from].verify(signed(k, &s.id, st.from, st.head), st.signature); err != nil {
@@ -360,7 +360,10 @@ func (s *clientSession) onRoster(r *reader) (head, tail []byte, err error) {
 	own := commit(&s.id, s.self, s.selfSecret)
 	head = append(append(head, s.roster[:]...), own[:]...)
 	for i, v := range near {
-		plain := append(sharesB[i].bytes(), sharesK[i].bytes()...)
+		plain := sharesB[i].bytes()
+		other := sharesK[i].bytes()
+		plain = append(plain, other...)
+		clear(other)
 		ofB, ofK := s.commitments(s.self, v, plain)
 		sealed, err := seal(s.commOf[v], info("shares", &s.id, s.self, v), plain)
 		clear(plain)
@@ -419,7 +422,13 @@ func (s *clientSession) onDeliver(r *reader, input func(Session) ([]uint32, erro
 		return nil, nil, fmt.Errorf("%d clients, %d of them neighbours, must be at least %d and %d", n, len(near), s.MinSurvivors, s.Threshold)
 	}
 	seedOf := pairKeys(s.maskSecret)
-	masks := []mask{{key: selfKey(s.selfSecret)}}
+	masks := make([]mask, 1, len(near)+1)
+	defer func() { // also if it fails on the way
+		for i := range masks {
+			masks[i].key.Erase()
+		}
+	}()
+	masks[0].key = selfKey(s.selfSecret)
 	for _, v := range near {
 		st, err := s.heard(r, kindShares)
 		if err != nil {
@@ -444,8 +453,13 @@ func (s *clientSession) onDeliver(r *reader, input func(Session) ([]uint32, erro
 		// out, so that a liar does not silence its neighbours; without a seed there is
 		// no mask.
 		if plain, err := open(s.commKey, info("shares", &s.id, v, s.self), sealed[:sharesSize], 2*secretSize); err == nil {
-			if ofB, ofK := s.commitments(v, s.self, plain); ofB == [32]byte(of[32:64]) && ofK == [32]byte(of[64:96]) {
+			ofB, ofK := s.commitments(v, s.self, plain)
+			_, errB := parseSecret(plain[:secretSize])
+			_, errK := parseSecret(plain[secretSize:])
+			if ofB == [32]byte(of[32:64]) && ofK == [32]byte(of[64:96]) && errB == nil && errK == nil {
 				s.shares[v] = plain
+			} else {
+				clear(plain)
 			}
 		}
 		if v < s.self {

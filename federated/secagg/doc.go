@@ -29,7 +29,7 @@
 // Let C be [Policy.Colluders], t the threshold, k the number of neighbours.
 //
 // A curious server that keeps to the protocol, with up to C < t colluders among any
-// client's neighbours, learns the sum of the honest survivors and who takes part and
+// client's neighbours, and among those in any two gaps of k/2 places on the ring, learns the sum of the honest survivors and who takes part and
 // drops out when. It learns no sum of fewer: clients check before they unmask that
 // MinSurvivors vectors arrived, and that the survivors stay connected without any C of
 // them, which holds the sum together.
@@ -40,21 +40,31 @@
 // But a client goes on only with neighbours who were shown the same clients, and gives
 // away a share only if t neighbours of its dealer signed that they saw the same set of
 // survivors; a client signs one set, and 2t > k+2+C, so the neighbours of no client, nor
-// those of two next to each other on the ring, can have signed two sets. Of no client
-// both secrets can be had, and all secrets are given away for the same survivors. It can
+// those of two next to each other on the ring, can have signed two sets; to be further
+// apart, with colluders between them, takes two gaps of the ring with more than C. Of no
+// client both secrets can be had, and all secrets are given away for the same survivors. It can
 // make any session fail, choose who takes part (MinSurvivors bounds how few), and ask
 // for another attempt, which has fresh keys: what a client puts into two attempts of one
 // round must then bear two releases (package federated accounts for that).
 //
 // Neighbours follow from [Session.Run], which nobody may foresee when the clients join:
 // otherwise colluders choose names that put them around a victim. [ColludingNeighbours]
-// gives C for a number of colluders among all.
+// gives C for a number of colluders among all who are invited. Whom to invite, and in
+// which rounds, the server chooses: that is as many tries. Clients that care bind the
+// cohort by [Policy.Accept].
 //
 // A malicious client cannot see another's vector, forge another's messages, or make
 // others give away secrets. It can put any vector into the sum, drop out, deal shares or
 // seeds that do not fit, which ends the session if its secret turns out to be needed, or
-// makes a neighbour drop out, and is named; two different keys or deals expel it. Bound
+// makes neighbours drop out. What its signatures prove is a fault in the server's
+// Refusals: shares or keys that differ from what it signed; two different keys or deals,
+// which expel it. That a seed does not open, or too many shares, only its neighbours know:
+// those name it in their errors. Bound
 // vectors by the rule across buckets (package federated): inside one sum nothing can.
+//
+// Which client a message comes from, and that requests come from the server, the
+// transport ensures: an invitation to a late round ends all earlier ones, and a client's
+// faults are laid at its door.
 //
 // Not hidden are sizes and times of messages. Session secrets are overwritten when a
 // session ends, but copies that the standard library or the collector made may remain in

@@ -116,3 +116,33 @@ func (v *Server) ReplaceMaskKey(c int) {
 	}
 	copy(v.adverts[c].head[publicKeySize:], key.PublicKey().Bytes())
 }
+
+// JunkShare is a reply of the share phase in which what a dealer sealed for one holder,
+// and signed, is no share.
+func (c *Client) JunkShare(id *Identity, message []byte, to int) []byte {
+	s := c.now
+	return Resign(id, message, func(head, tail []byte) ([]byte, []byte) {
+		at, entry := 0, sharesHead
+		for _, h := range s.graph.neighbours(s.self) {
+			n := sealedSize(s.self, h)
+			if h == to {
+				plain := make([]byte, 2*secretSize)
+				for i := range plain {
+					plain[i] = 0xff
+				}
+				sealed, err := seal(s.commOf[h], info("shares", &s.id, s.self, h), plain)
+				if err != nil {
+					panic(err)
+				}
+				copy(tail[at:], sealed)
+				of := hash("sotto/secagg v1 sealed", tail[at:at+n])
+				ofB, ofK := s.commitments(s.self, h, plain)
+				copy(head[entry:], of[:])
+				copy(head[entry+32:], ofB[:])
+				copy(head[entry+64:], ofK[:])
+			}
+			at, entry = at+n, entry+perHolder
+		}
+		return head, tail
+	})
+}

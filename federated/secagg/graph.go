@@ -9,68 +9,69 @@ import (
 	"slices"
 )
 
-// graph says who are neighbours among those who advertised. Its vertices lie on a ring,
-// in an order that the session's Run decides, and each is joined to half of the degree
-// on either side: a Harary graph, as Bell et al. 2020 take (section 3.2).
+// graph says who are neighbours. The session's clients lie on a ring, in an order that
+// its Run and Round decide, and each is joined to half of the degree on either side: a
+// Harary graph, as Bell et al. 2020 take (section 3.2). Those who did not advertise leave
+// their places empty: a server that keeps some out does not bring others closer.
 type graph struct {
 	degree   int
 	complete bool
 	ring     []int // clients in their order
-	place    []int // of a client in ring, -1 if it is not
+	place    []int // of a client in ring
+	u1       set
 	near     [][]int
 }
 
 // newGraph joins the members of u1.
 func newGraph(s *Session, u1 set) *graph {
-	g := &graph{place: make([]int, len(u1)), near: make([][]int, len(u1))}
-	type vertex struct {
-		order  [32]byte
-		client int
-	}
-	var vertices []vertex
-	var head [12]byte
-	for i, v := range []int{s.Round, s.Attempt, s.Bucket} {
-		binary.LittleEndian.PutUint32(head[4*i:], uint32(v))
-	}
-	for c, in := range u1 {
-		g.place[c] = -1
-		if in {
-			vertices = append(vertices, vertex{hash("sotto/secagg v1 ring", s.Run[:], head[:], []byte(s.Clients[c])), c})
-		}
-	}
-	slices.SortFunc(vertices, func(a, b vertex) int { return bytes.Compare(a.order[:], b.order[:]) })
-	n := len(vertices)
-	for i, v := range vertices {
-		g.ring = append(g.ring, v.client)
-		g.place[v.client] = i
-	}
-	g.degree = max(0, s.degree(n))
+	n := len(s.Clients)
+	g := &graph{degree: s.degree(n), ring: make([]int, n), place: make([]int, n), u1: u1, near: make([][]int, n)}
 	g.complete = g.degree == n-1
+	var round [4]byte
+	binary.LittleEndian.PutUint32(round[:], uint32(s.Round))
+	order := make([][32]byte, n)
+	for c, name := range s.Clients {
+		g.ring[c] = c
+		order[c] = hash("sotto/secagg v1 ring", s.Run[:], round[:], []byte(name))
+	}
+	slices.SortFunc(g.ring, func(a, b int) int { return bytes.Compare(order[a][:], order[b][:]) })
+	for i, c := range g.ring {
+		g.place[c] = i
+	}
 	return g
 }
 
 // neighbours are those of a client of the graph, ascending.
 func (g *graph) neighbours(c int) []int {
-	if g.near[c] != nil || g.place[c] < 0 {
+	if g.near[c] != nil || !g.u1[c] {
 		return g.near[c]
 	}
 	n := len(g.ring)
 	out := make([]int, 0, g.degree)
+	add := func(v int) {
+		if g.u1[v] {
+			out = append(out, v)
+		}
+	}
 	if g.complete {
-		for _, v := range g.ring {
+		for v := range n {
 			if v != c {
-				out = append(out, v)
+				add(v)
 			}
 		}
 	} else {
 		for i := 1; i <= g.degree/2; i++ {
-			out = append(out, g.ring[(g.place[c]+i)%n], g.ring[(g.place[c]+n-i)%n])
+			add(g.ring[(g.place[c]+i)%n])
+			add(g.ring[(g.place[c]+n-i)%n])
 		}
 	}
 	slices.Sort(out)
 	g.near[c] = out
 	return out
 }
+
+// everyoneOf is the set of all n.
+func everyoneOf(n int) set { return slices.Repeat(set{true}, n) }
 
 // severable reports whether members can be left, some on either side, with no edge
 // between the sides, once up to colluders of them are taken away: what the two sides
@@ -128,6 +129,9 @@ func (g *graph) severable(members set, colluders int) bool {
 // with more than C of them among its k neighbours, or any two gaps of k/2 places with
 // more than C of them: a union bound over n(n+1)/2 tails of the hypergeometric
 // distribution (after Bell et al. 2020, section 3.2). It is at most min(k, colluders).
+//
+// The bound is for one set of clients and one round. A server that may choose whom to
+// invite, or among rounds, has as many tries: divide risk by their number.
 func ColludingNeighbours(n, colluders, k int, risk float64) (int, error) {
 	if n < 3 || n > maxClients || colluders < 0 || colluders >= n || k < 1 || k >= n {
 		return 0, fmt.Errorf("secagg: n = %d, colluders = %d and k = %d, must be in [3, %d], [0, n) and [1, n)", n, colluders, k, maxClients)

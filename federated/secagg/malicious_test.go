@@ -224,6 +224,30 @@ func TestLyingDealer(t *testing.T) {
 	_, _, err := c.Run()
 	require.ErrorContains(t, err, `"client-00002" dealt shares of something else than it signed`)
 
+	require.Equal(t, []secagg.Refusal{{Client: c.Session.Clients[dealer], Phase: secagg.Unmask, Reason: "dealt shares of something else than it signed", Fault: true}}, c.Server.Refusals())
+
+	// What it sealed and signed is no share: who holds it is not at fault.
+	for _, holders := range [][]int{{0}, {0, 1, 3, 4, 5}} {
+		c = cohort(n, 4, 1)
+		c.Change = func(p secagg.Phase, i int, reply []byte) []byte {
+			if p == secagg.Share && i == dealer {
+				for _, h := range holders {
+					reply = c.Clients[dealer].JunkShare(identities()[dealer], reply, h)
+				}
+			}
+			return reply
+		}
+		sum, _, err := c.Run()
+		require.Empty(t, c.Refused)
+		require.Empty(t, c.Server.Refusals())
+		if len(holders) == 1 {
+			require.NoError(t, err)
+			require.Equal(t, sumOf(11, 0, 1, 2, 3, 4, 5), sum)
+		} else {
+			require.ErrorContains(t, err, `0 shares of "client-00002"'s secret came`)
+		}
+	}
+
 	// A mask key that is not the secret's, of one who dropped out.
 	c = cohort(n, 4, 1)
 	c.Drop = func(p secagg.Phase, i int) bool { return p >= secagg.Mask && i == dealer }
@@ -233,6 +257,8 @@ func TestLyingDealer(t *testing.T) {
 	}
 	c.Server.ReplaceMaskKey(dealer)
 	require.ErrorContains(t, c.Step(), `"client-00002" dealt shares of something else than its key`)
+	require.True(t, c.Server.Refusals()[0].Fault)
+	require.Equal(t, c.Session.Clients[dealer], c.Server.Refusals()[0].Client)
 }
 
 // A malicious server shows some clients a survivor as gone, to have both of its secrets.

@@ -26,9 +26,8 @@ func names(n int) []string {
 	return out
 }
 
-func everyone(n int) set { return slices.Repeat(set{true}, n) }
-
-// Neighbours are mutual, as many as asked, and the graph follows from Run.
+// Neighbours are mutual, as many as asked but for those who are absent, and the graph
+// follows from Run and the clients, whoever is absent.
 func TestGraph(t *testing.T) {
 	for _, n := range []int{3, 7, 12, 100, 1001} {
 		for _, k := range []int{0, 2, 4, 20} {
@@ -36,31 +35,33 @@ func TestGraph(t *testing.T) {
 				continue
 			}
 			s := Session{Clients: names(n), Neighbours: k}
-			u1 := everyone(n)
-			u1[1] = n == 3
+			all := newGraph(&s, everyoneOf(n))
+			u1 := everyoneOf(n)
+			u1[1] = false
 			g := newGraph(&s, u1)
-			joined := u1.count()
+			require.Equal(t, all.ring, g.ring)
 			want := k
-			if k == 0 || k >= joined-1 {
-				want = joined - 1
+			if k == 0 || k >= n-1 {
+				want = n - 1
 			}
+			require.Empty(t, g.neighbours(1))
 			for c := range n {
-				if !u1[c] {
-					require.Empty(t, g.neighbours(c))
-					continue
-				}
-				near := g.neighbours(c)
+				near := all.neighbours(c)
 				require.Len(t, near, want)
 				require.True(t, slices.IsSorted(near))
 				require.Len(t, slices.Compact(slices.Clone(near)), want)
 				for _, v := range near {
-					_, mutual := slices.BinarySearch(g.neighbours(v), c)
-					require.True(t, u1[v] && v != c && mutual)
+					_, mutual := slices.BinarySearch(all.neighbours(v), c)
+					require.True(t, v != c && mutual)
+				}
+				if c != 1 {
+					near = slices.DeleteFunc(slices.Clone(near), func(v int) bool { return v == 1 })
+					require.Equal(t, near, g.neighbours(c))
 				}
 			}
 			s.Run[0] = 1
-			if other := newGraph(&s, u1); want < joined-1 && n >= 12 {
-				require.NotEqual(t, g.ring, other.ring)
+			if n >= 12 {
+				require.NotEqual(t, g.ring, newGraph(&s, u1).ring)
 			}
 		}
 	}
@@ -115,7 +116,7 @@ func TestSeverable(t *testing.T) {
 	for range 3000 {
 		n := 6 + rng.IntN(9)
 		s := Session{Clients: names(n), Neighbours: 2 + 2*rng.IntN(2), Round: rng.IntN(1000)}
-		g := newGraph(&s, everyone(n))
+		g := newGraph(&s, everyoneOf(n))
 		members := make(set, n)
 		for i := range members {
 			members[i] = rng.Float64() < 0.7

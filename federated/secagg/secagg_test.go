@@ -45,5 +45,5 @@ func TestTranscript(t *testing.T) {
 		}
 	}
 	require.Equal(t, want, sum)
-	require.Equal(t, "249cae45a20ec89dd05094d2bcb0ce97278abcbdaad52728559336d25b03dbc0", c.Transcript())
+	require.Equal(t, "63e6c893fb623942026cbae5230a7c8850157c4ae727061b4e5d6d2261ad05d8", c.Transcript())
 }

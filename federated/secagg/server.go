@@ -40,9 +40,10 @@ type Refusal struct {
 	Client string
 	Phase  Phase
 	Reason string
-	// Fault says that no honest client sends such a message; otherwise it came late, or
-	// not at all.
+	// Fault says that no honest client sends such a message; otherwise it came late.
 	Fault bool
+	// Missing says that there was no message: Reason is why.
+	Missing bool
 }
 
 // Error implements error.
@@ -216,7 +217,8 @@ func (v *Server) sealedFor(dealer, holder int) []byte {
 // Receive takes a client's reply. If it does not, it says why, as a [*Refusal] that is
 // kept among the Refusals, and the session goes on. Of replies to one request the first
 // counts; one that differs from it is refused, and expels its client if it could make
-// others disagree. The reply must not be changed afterwards.
+// others disagree. The reply must not be changed afterwards. That it came from whom it
+// is said to come from, the caller must know: faults are laid at that client's door.
 func (v *Server) Receive(from string, reply []byte) error {
 	c := v.session.index(from)
 	if c < 0 {
@@ -248,27 +250,41 @@ func (v *Server) Receive(from string, reply []byte) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if reason, fault := v.take(c, k, &st, r.rest); reason != "" {
-		refusal := Refusal{from, v.phase, reason, fault}
+		refusal := Refusal{Client: from, Phase: v.phase, Reason: reason, Fault: fault}
 		v.refusals = append(v.refusals, refusal)
 		return &refusal
 	}
 	return nil
 }
 
-func (v *Server) refuse(from, reason string) error { return v.note(from, reason, true) }
+// blame records a lie of a client that its own signature proves.
+func (v *Server) blame(c int, reason string) {
+	r := Refusal{Client: v.session.Clients[c], Phase: v.phase, Reason: reason, Fault: true}
+	if !slices.Contains(v.refusals, r) {
+		v.refusals = append(v.refusals, r)
+	}
+}
 
-func (v *Server) late(from, reason string) error { return v.note(from, reason, false) }
+func (v *Server) refuse(from, reason string) error {
+	return v.note(Refusal{Client: from, Reason: reason, Fault: true})
+}
 
-func (v *Server) note(from, reason string, fault bool) error {
+func (v *Server) late(from, reason string) error {
+	return v.note(Refusal{Client: from, Reason: reason})
+}
+
+func (v *Server) note(refusal Refusal) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	refusal := Refusal{from, v.phase, reason, fault}
+	refusal.Phase = v.phase
 	v.refusals = append(v.refusals, refusal)
 	return &refusal
 }
 
 // Gone records that a client did not answer, and why.
-func (v *Server) Gone(client string, why error) { _ = v.late(client, why.Error()) }
+func (v *Server) Gone(client string, why error) {
+	_ = v.note(Refusal{Client: client, Reason: why.Error(), Missing: true})
+}
 
 // take takes what is signed, or says why not, and whether that is the client's fault.
 func (v *Server) take(c int, k kind, st *statement, tail []byte) (reason string, fault bool) {
@@ -400,8 +416,9 @@ func (v *Server) onRevealed(c int, head, tail []byte) string {
 			return fmt.Sprintf("its share of %q is not what the dealer signed", v.session.Clients[u])
 		}
 		what, err := parseSecret(b)
-		if err != nil {
-			return fmt.Sprintf("its share of %q: %v", v.session.Clients[u], err)
+		if err != nil { // the holder gave what the dealer signed
+			v.blame(u, fmt.Sprintf("of the share that it dealt %q, %v", v.session.Clients[c], err))
+			continue
 		}
 		all = append(all, share{u, what})
 	}
@@ -483,15 +500,35 @@ func (v *Server) join() error {
 			v.hashes[c] = advertHash(&v.id, c, st.head)
 		}
 	}
-	if err := v.enough(v.u1, "advertised keys"); err != nil {
-		return err
+	v.u1 = v.prune(newGraph(&v.session, everyoneOf(n)), v.u1)
+	for c, in := range v.u1 {
+		if !in {
+			v.hashes[c] = [32]byte{}
+		}
 	}
 	v.graph = newGraph(&v.session, v.u1)
-	if v.graph.degree < v.session.Threshold {
-		return fmt.Errorf("clients have %d neighbours, must have at least the threshold, %d", v.graph.degree, v.session.Threshold)
-	}
 	v.roster = rosterDigest(&v.id, v.hashes)
-	return nil
+	return v.enough(v.u1, "with enough neighbours advertised keys")
+}
+
+// prune leaves those who have as many neighbours among them as it takes to give away a
+// secret. Who leaves may take holders from others.
+func (v *Server) prune(g *graph, s set) set {
+	for again := true; again; {
+		again = false
+		for c, in := range s {
+			n := 0
+			for _, u := range g.neighbours(c) {
+				if s[u] {
+					n++
+				}
+			}
+			if in && n < v.session.Threshold {
+				s[c], again = false, true
+			}
+		}
+	}
+	return s
 }
 
 // within counts the neighbours of a client in a set.
@@ -509,15 +546,7 @@ func (v *Server) pair() error {
 	for c, st := range v.shares {
 		v.u2[c] = st != nil && !v.expelled[c]
 	}
-	// Who has too few holders left leaves; that may take holders from others.
-	for again := true; again; {
-		again = false
-		for c, in := range v.u2 {
-			if in && v.within(c, v.u2) < v.session.Threshold {
-				v.u2[c], again = false, true
-			}
-		}
-	}
+	v.u2 = v.prune(v.graph, v.u2)
 	v.u2Digest = v.u2.digest("sotto/secagg v1 U2", &v.id)
 	v.sum = make([]uint32, v.session.Length)
 	return v.enough(v.u2, "with enough neighbours shared secrets")
@@ -603,8 +632,23 @@ func (v *Server) masks() ([]mask, error) {
 		})
 	}
 	workers.Wait()
+	for _, err := range failed {
+		if l, ok := err.(*lie); ok {
+			v.blame(l.client, l.reason)
+		}
+	}
 	return slices.Concat(found...), errors.Join(failed...)
 }
+
+// lie is what a client's own signatures prove of it.
+type lie struct {
+	client       int
+	name, reason string
+}
+
+func (l *lie) Error() string { return fmt.Sprintf("%q %s", l.name, l.reason) }
+
+func (v *Server) lie(c int, reason string) error { return &lie{c, v.session.Clients[c], reason} }
 
 // masksOf are those that a client's secret gives.
 func (v *Server) masksOf(c int) ([]mask, error) {
@@ -617,7 +661,7 @@ func (v *Server) masksOf(c int) ([]mask, error) {
 		return v.pairMasks(c, b)
 	}
 	if commit(&v.id, c, b) != [32]byte(v.shares[c].head[32:64]) {
-		return nil, fmt.Errorf("%q dealt shares of something else than it signed", v.session.Clients[c])
+		return nil, v.lie(c, "dealt shares of something else than it signed")
 	}
 	return []mask{{key: selfKey(b), sub: true}}, nil
 }
@@ -629,7 +673,7 @@ func (v *Server) pairMasks(c int, k []byte) ([]mask, error) {
 		return nil, err
 	}
 	if !bytes.Equal(key.PublicKey().Bytes(), v.adverts[c].head[publicKeySize:]) {
-		return nil, fmt.Errorf("%q dealt shares of something else than its key", v.session.Clients[c])
+		return nil, v.lie(c, "dealt shares of something else than its key")
 	}
 	seedOf := pairKeys(k)
 	var out []mask
@@ -643,7 +687,7 @@ func (v *Server) pairMasks(c int, k []byte) ([]mask, error) {
 		}
 		seed, err := open(key, info("pair", &v.id, u, c), v.sealedFor(u, c)[sharesSize:], 32)
 		if err != nil {
-			return nil, fmt.Errorf("the seed of %q for %q: %w", v.session.Clients[u], v.session.Clients[c], err)
+			return nil, v.lie(u, fmt.Sprintf("sealed a seed for %q of which %v", v.session.Clients[c], err))
 		}
 		out = append(out, mask{key: [32]byte(seed), sub: true})
 	}

@@ -29,7 +29,7 @@ func newSecret() secret {
 }
 
 func (s secret) bytes() []byte {
-	out := make([]byte, 0, secretSize)
+	out := make([]byte, 0, 2*secretSize) // with room for a second
 	for _, x := range s {
 		b, err := x.MarshalBinary()
 		if err != nil {

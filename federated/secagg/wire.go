@@ -53,7 +53,7 @@ type reader struct {
 }
 
 func (r *reader) take(n int) []byte {
-	if r.err != nil || n > len(r.rest) {
+	if r.err != nil || n < 0 || n > len(r.rest) {
 		r.err = errTruncated
 		return nil
 	}
