@@ -341,6 +341,11 @@ func killable(path string) error {
 	return json.NewEncoder(os.Stdout).Encode(tr.task.Params)
 }
 
+func contents(path string) []byte {
+	b, _ := os.ReadFile(path) // it may be between two files
+	return b
+}
+
 func TestRule10Killed(t *testing.T) {
 	plan := somePlan()
 	plan.Steps = 600
@@ -354,11 +359,28 @@ func TestRule10Killed(t *testing.T) {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "SOTTO_DP_TEST_RUN="+path)
 		cmd.Stdout, cmd.Stderr = &out, &stderr
+		before := contents(path)
 		require.NoError(t, cmd.Start())
+		done := make(chan struct{})
 		if kills < 15 {
-			time.AfterFunc(time.Duration(3000+random.IntN(27000))*time.Microsecond, func() { _ = cmd.Process.Kill() })
+			delay := time.Duration(random.IntN(27000)) * time.Microsecond
+			go func(anywhere bool) {
+				for !anywhere && bytes.Equal(before, contents(path)) { // on a slow machine too, some steps come first
+					select {
+					case <-done:
+						return
+					case <-time.After(time.Millisecond):
+					}
+				}
+				select {
+				case <-done:
+				case <-time.After(delay):
+					_ = cmd.Process.Kill()
+				}
+			}(kills%2 == 0)
 		}
 		err := cmd.Wait()
+		close(done)
 		if err == nil {
 			var got []float32
 			require.NoError(t, json.Unmarshal(out.Bytes(), &got))
