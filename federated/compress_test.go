@@ -188,3 +188,28 @@ func TestTopKEqualsSorting(t *testing.T) {
 		require.Equal(t, left, residual)
 	}
 }
+
+// A task that is repeated, by a server that was restarted, is packed to the same bits;
+// those of another round or client are drawn anew.
+func TestPackingRepeats(t *testing.T) {
+	p := Plan{Parameters: 64, Rounds: 2, Strategy: FedAvg{}, Selection: All{}, MinMembers: 1, MaxMembers: 4, Compression: Quantized{}}
+	delta := make([]float32, 64)
+	for j := range delta {
+		delta[j] = float32(j) / 61
+	}
+	packed := func(id ClientID, rounds ...int) (out [][]byte) {
+		c, err := Protect(p, id, ClientFunc(func(context.Context, Task) (Update, error) { return Update{Delta: slices.Clone(delta)}, nil }))
+		require.NoError(t, err)
+		for i, r := range rounds {
+			u, err := c.Train(t.Context(), Task{Round: r, Attempt: i, Params: make([]float32, 64)})
+			require.NoError(t, err)
+			out = append(out, u.Packed)
+		}
+		return out
+	}
+	got := packed("a", 1, 1, 2)
+	require.Equal(t, got[0], got[1])
+	require.NotEqual(t, got[0], got[2])
+	require.Equal(t, got[2], packed("a", 2)[0])
+	require.NotEqual(t, got[0], packed("b", 1)[0])
+}

@@ -30,7 +30,7 @@ type Protected struct {
 	key   stream.Key
 
 	mu       sync.Mutex
-	random   *rand.Rand
+	id       ClientID
 	residual []float32 // of TopK, as of the last update that counted
 	next     []float32 // made in round
 	round    int       // of answer, next and input
@@ -48,7 +48,7 @@ func Protect(plan Plan, id ClientID, c Client) (*Protected, error) {
 	if c == nil {
 		return nil, errors.New("federated: Protect: the client is missing")
 	}
-	return &Protected{plan: plan, inner: c, key: stream.NewKey(), random: rand.New(publicSource(plan.Seed, "packing of "+string(id), 0, 0))}, nil
+	return &Protected{plan: plan, inner: c, key: stream.NewKey(), id: id}, nil
 }
 
 // Train implements [Client].
@@ -177,6 +177,8 @@ func (p *Protected) pack(c Compression, t Task, u *Update) {
 		}
 		p.next = slices.Clone(p.residual)
 	}
-	u.Packed = c.pack(u.Delta, p.next, p.random)
+	// A task that is repeated, as after a restart, is answered with the same bits.
+	random := rand.New(publicSource(p.plan.Seed, "packing of "+string(p.id), t.Round, 0))
+	u.Packed = c.pack(u.Delta, p.next, random)
 	u.Delta = nil
 }
