@@ -311,6 +311,7 @@ func TestSessionValidate(t *testing.T) {
 		{func(s *Session) { s.Length = 1<<30 + 1 }, "Length is"},
 		{func(s *Session) { s.Neighbours = 3 }, "Neighbours is 3"},
 		{func(s *Session) { s.Neighbours = -2 }, "Neighbours is -2"},
+		{func(s *Session) { s.Clients, s.Neighbours = names(3000), 0 }, "makes 2999 for each client"},
 		{func(s *Session) { s.Threshold = 0 }, "Threshold is 0"},
 		{func(s *Session) { s.Threshold = 5 }, "Threshold is 5, must be in [1, 4]"},
 		{func(s *Session) { s.MinSurvivors = 1 }, "MinSurvivors is 1"},

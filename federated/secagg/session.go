@@ -10,6 +10,7 @@ import (
 
 const (
 	maxClients = 1 << 16
+	maxDegree  = 2048
 	maxLength  = 1 << 30
 	maxName    = 256
 )
@@ -29,7 +30,8 @@ type Session struct {
 	Length int
 	// Neighbours is how many others a client shares masks and secrets with: 0 is all
 	// (Bonawitz et al. 2017), else an even number (the k-regular graph of Bell et al.
-	// 2020). A cohort of up to Neighbours+1 clients is always joined completely.
+	// 2020). A cohort of up to Neighbours+1 clients is always joined completely. Nobody may
+	// have more than 2,048.
 	Neighbours int
 	// Threshold is how many neighbours it takes to give away a secret, 1 to Neighbours.
 	// If more drop out of any neighbourhood than are left above it, there is no sum.
@@ -68,7 +70,9 @@ func (s *Session) Validate() error {
 	if s.Neighbours < 0 || s.Neighbours%2 != 0 || s.Neighbours > maxClients {
 		return fmt.Errorf("secagg: Neighbours is %d, must be 0 for all, or an even number up to %d", s.Neighbours, maxClients)
 	}
-	if k := s.degree(len(s.Clients)); s.Threshold < 1 || s.Threshold > k {
+	if k := s.degree(len(s.Clients)); k > maxDegree {
+		return fmt.Errorf("secagg: Neighbours is %d, which makes %d for each client, must be at most %d", s.Neighbours, k, maxDegree)
+	} else if s.Threshold < 1 || s.Threshold > k {
 		return fmt.Errorf("secagg: Threshold is %d, must be in [1, %d], the number of neighbours", s.Threshold, k)
 	}
 	if s.MinSurvivors < 2 || s.MinSurvivors > len(s.Clients) {
