@@ -140,7 +140,7 @@ func everyDropOut(t *testing.T, s secagg.Session, policy secagg.Policy) {
 			}
 		})
 	}
-	for p := 0; p < patterns; p += stride {
+	for p := patterns - 1; p >= 0; p -= stride { // the last: nobody is gone
 		work <- p
 	}
 	close(work)
