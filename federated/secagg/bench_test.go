@@ -168,9 +168,13 @@ func together(b *testing.B, s Session, gone func(place int) bool, timed int) (v 
 // BenchmarkClient is all that one of a hundred clients with 20 neighbours does in a
 // session, on one core, but for training: rest-ms is what is not masking.
 func BenchmarkClient(b *testing.B) {
-	const n, k, d = 100, 20, 1_000_000
+	const k, d = 20, 1_000_000
+	n := 100
+	if testing.Short() {
+		n = 24
+	}
 	onCores(b, 1)
-	s := Session{Clients: names(n), Length: d, Neighbours: k, Threshold: 14, MinSurvivors: 50}
+	s := Session{Clients: names(n), Length: d, Neighbours: k, Threshold: 14, MinSurvivors: n / 2}
 	masks := randomMasks(k + 1)
 	y := make([]uint32, d)
 	var all, rest []float64
