@@ -32,11 +32,8 @@ type MaskedSum struct {
 
 // Sum implements [SecureSum].
 func (m *MaskedSum) Sum(ctx context.Context, r SumRequest) ([]uint32, []ClientID, error) {
-	unseen := func(err error) ([]uint32, []ClientID, error) {
-		return nil, nil, fmt.Errorf("%w: %w", err, ErrUnseen)
-	}
 	if m.Exchange == nil {
-		return unseen(errors.New("federated: MaskedSum.Exchange is missing"))
+		return nil, nil, fmt.Errorf("federated: MaskedSum.Exchange is missing: %w", ErrUnseen)
 	}
 	s := secagg.Session{
 		Run: m.Run, Round: r.Round, Attempt: r.Attempt, Bucket: r.Bucket, Length: r.Length, Neighbours: m.Neighbours,
@@ -52,7 +49,7 @@ func (m *MaskedSum) Sum(ctx context.Context, r SumRequest) ([]uint32, []ClientID
 	s.Threshold = m.Policy.Threshold(len(s.Clients), m.Neighbours)
 	server, err := secagg.NewServer(s, m.Pinned)
 	if err != nil {
-		return unseen(err)
+		return nil, nil, fmt.Errorf("%w: %w", err, ErrUnseen)
 	}
 	timeout := m.PhaseTimeout
 	if end, ok := ctx.Deadline(); ok && timeout == 0 {
@@ -68,11 +65,8 @@ func (m *MaskedSum) Sum(ctx context.Context, r SumRequest) ([]uint32, []ClientID
 			}
 		}
 	}
-	if errors.Is(err, secagg.ErrUnseen) {
-		return unseen(err)
-	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, err // wraps ErrUnseen if it may
 	}
 	survivors := make([]ClientID, len(names))
 	for i, name := range names {

@@ -88,7 +88,7 @@ func TestMaskedSumWholeWay(t *testing.T) {
 
 func TestMaskedSumErrors(t *testing.T) {
 	names := []ClientID{"a", "b", "c", "d", "e"}
-	m, err := NewMaskedSum([32]byte{1}, names, secagg.Policy{}, 0, func(c ClientID, round, attempt int) ([]uint32, bool) {
+	m, err := NewMaskedSum([32]byte{1}, names, secagg.Policy{HonestServer: true}, 0, func(c ClientID, round, attempt int) ([]uint32, bool) {
 		return []uint32{1, 2}, c < "e"
 	})
 	require.NoError(t, err)
@@ -118,8 +118,27 @@ func TestMaskedSumErrors(t *testing.T) {
 	_, _, err = (&MaskedSum{}).Sum(t.Context(), request)
 	require.ErrorIs(t, err, ErrUnseen)
 
+	// A silent client costs its phase's share of the time, not the sum.
+	request = SumRequest{Round: 5, Clients: names[:4], Length: 2, MinSurvivors: 3}
+	direct := m.Exchange
+	m.Exchange = func(ctx context.Context, to ClientID, request []byte) ([]byte, error) {
+		if to == "a" && request[0] >= 3 {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return direct(ctx, to, request)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+	defer cancel()
+	sum, who, err = m.Sum(ctx, request)
+	require.NoError(t, err)
+	require.NoError(t, ctx.Err())
+	require.Equal(t, []uint32{3, 6}, sum)
+	require.Equal(t, names[1:4], who)
+	m.Exchange = direct
+
 	// A last phase that fails is not unseen.
-	request = SumRequest{Round: 4, Clients: names, Length: 2, MinSurvivors: 3}
+	request = SumRequest{Round: 6, Clients: names, Length: 2, MinSurvivors: 3}
 	exchange := m.Exchange
 	m.PhaseTimeout = time.Second
 	m.Exchange = func(ctx context.Context, to ClientID, request []byte) ([]byte, error) {

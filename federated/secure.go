@@ -2,8 +2,9 @@ package federated
 
 import (
 	"context"
-	"errors"
 	"fmt"
+
+	"github.com/sotto-ml/sotto/federated/secagg"
 )
 
 // SecureSum adds up vectors that the server does not see one by one. Package
@@ -30,7 +31,7 @@ type SumRequest struct {
 }
 
 // ErrUnseen is what errors of a [SecureSum] wrap if nothing was unmasked.
-var ErrUnseen = errors.New("nothing was unmasked")
+var ErrUnseen = secagg.ErrUnseen
 
 // PlainSum is a SecureSum without any security, for tests and simulations: it sees every
 // vector. Input returns what a client holds, or false if it is gone.

@@ -70,6 +70,16 @@ func (g *graph) neighbours(c int) []int {
 	return out
 }
 
+// within counts the neighbours of a client in a set.
+func (g *graph) within(c int, s set) (n int) {
+	for _, u := range g.neighbours(c) {
+		if s[u] {
+			n++
+		}
+	}
+	return n
+}
+
 // everyoneOf is the set of all n.
 func everyoneOf(n int) set { return slices.Repeat(set{true}, n) }
 
