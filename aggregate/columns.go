@@ -104,14 +104,14 @@ func (Median) plan(s *survey, v *Verdict) error {
 	return nil
 }
 
-// Kappa is the robustness coefficient 4 (1 + F/(n-2F))² (Allouah et al. 2023, table
-// 1), infinite unless n > 2F.
+// Kappa is the robustness coefficient 2 (1 + F/(n-2F)), infinite unless n > 2F: at least
+// n/2-F rows of any n-F are as far from their mean as the median is, or farther on that
+// side. Allouah et al. 2023, table 1, have 4 (1 + F/(n-2F))².
 func (Median) Kappa(n, f int) float64 {
 	if f < 0 || n <= 2*f {
 		return math.Inf(1)
 	}
-	x := 1 + float64(f)/float64(n-2*f)
-	return 4 * x * x
+	return 2 * (1 + float64(f)/float64(n-2*f))
 }
 
 // TrimmedMean is, in each coordinate, the mean of what remains when the F least
@@ -238,6 +238,22 @@ func (r Meamed) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float3
 		return nil, err
 	}
 	return s.finish(dst, r.plan(s, v))
+}
+
+// Kappa is the robustness coefficient 4F/(n-F) (1 + √(2F/(n-2F)))² with this rule's F,
+// infinite unless f <= F and n > 2F.
+//
+// Let S be n-F values of variance V around their mean m, M those that are averaged, y the
+// median. The means of M and S differ by a sum over at most F pairs, one value of M alone
+// and one of S alone, divided by n-F. Each pair is within twice |s-y| <= |s-m| + |m-y|, as
+// M's is nearer to y; the |s-m| sum to at most √(F(n-F)V), and |m-y| is bounded by
+// [Median.Kappa].
+func (r Meamed) Kappa(n, f int) float64 {
+	if f < 0 || f > r.F || n <= 2*r.F {
+		return math.Inf(1)
+	}
+	x := 1 + math.Sqrt(2*float64(r.F)/float64(n-2*r.F))
+	return 4 * float64(r.F) / float64(n-r.F) * x * x
 }
 
 func (r Meamed) plan(s *survey, v *Verdict) error {

@@ -50,14 +50,10 @@ func (r Krum) plan(s *survey, v *Verdict) error {
 	return s.krum("Krum", r.F, r.Neighbors, 1, v)
 }
 
-// Kappa is the robustness coefficient 6 (1 + F/(n-2F)) (Allouah et al. 2023, table
-// 1) with this rule's F, infinite unless f <= F, n > 2F and it counts n-F-1 neighbours,
-// for which it is proved.
+// Kappa is the robustness coefficient of [MultiKrum.Kappa], which is below the 6 (1 +
+// F/(n-2F)) of Allouah et al. 2023, table 1.
 func (r Krum) Kappa(n, f int) float64 {
-	if f < 0 || f > r.F || n <= 2*r.F || r.Neighbors != 0 && r.Neighbors != n-r.F-1 {
-		return math.Inf(1)
-	}
-	return 6 * (1 + float64(r.F)/float64(n-2*r.F))
+	return MultiKrum{F: r.F, Neighbors: r.Neighbors, Chosen: 1}.Kappa(n, f)
 }
 
 // MultiKrum is the mean of the rows of least [Krum] scores. Breakdown point about F/n;
@@ -83,6 +79,32 @@ func (r MultiKrum) plan(s *survey, v *Verdict) error {
 		chosen = max(s.n-r.F, 1)
 	}
 	return s.krum("MultiKrum", r.F, r.Neighbors, chosen, v)
+}
+
+// Kappa is the robustness coefficient (n-F)/(k+1-F) (1 + √(2k/(n-F-1)))² with this rule's F
+// and k neighbours: (3+2√2) (1 + F/(n-2F)) for k = n-F-1. It is infinite unless f <= F,
+// n > 2F, F <= k <= n-F-1 and at most n-F rows are chosen.
+//
+// The argument is that of Allouah et al. 2023 for Krum. Let S be n-F rows of variance V
+// around their mean m. The sum of squared distances from a row of S to its k nearest is
+// on average at most k/(n-F-1) of that to the others in S, 2(n-F)V; the chosen rows, no more
+// than there are in S, have the least such sums. Of a chosen row x and its k nearest at
+// least k+1-F are in S; for such a y, |x-m|² <= (1+a)|x-y|² + (1+1/a)|y-m|². The mean over y,
+// then over the chosen x, bounds the mean of |x-m|², and so the square of their mean's
+// distance to m; the best a gives the coefficient.
+func (r MultiKrum) Kappa(n, f int) float64 {
+	k := r.Neighbors
+	if k == 0 {
+		k = max(n-r.F-1, 1)
+	}
+	if f < 0 || f > r.F || n <= 2*r.F || k < r.F || k > max(n-r.F-1, 1) || r.Chosen > n-r.F {
+		return math.Inf(1)
+	}
+	if n-r.F == 1 {
+		return 0 // of one row it is that row
+	}
+	a := 1 + math.Sqrt(2*float64(k)/float64(n-r.F-1))
+	return float64(n-r.F) / float64(k+1-r.F) * a * a
 }
 
 // apart is open for rules that look at whole rows, whose dst is none of them.
@@ -271,6 +293,20 @@ func (r MinimumDiameter) Aggregate(dst []float32, rows [][]float32, v *Verdict) 
 		return nil, err
 	}
 	return s.finish(dst, r.plan(s, v))
+}
+
+// Kappa is the robustness coefficient 8F²/(n-F) with this rule's F, infinite unless f <=
+// F and n > 2F.
+//
+// Let S be n-F rows of variance V around their mean, M the set that is chosen. The means
+// of M and S differ by a sum over at most F pairs, one row of M alone and one of S alone,
+// divided by n-F. Either row is within a diameter of any row of both sets, M's is no more than that
+// of S, and the square of that is at most 2(n-F)V.
+func (r MinimumDiameter) Kappa(n, f int) float64 {
+	if f < 0 || f > r.F || n <= 2*r.F {
+		return math.Inf(1)
+	}
+	return 8 * float64(r.F) * float64(r.F) / float64(n-r.F)
 }
 
 func (r MinimumDiameter) plan(s *survey, v *Verdict) error {

@@ -70,7 +70,13 @@ func (r GeometricMedian) plan(s *survey, v *Verdict) error {
 
 // Kappa is the robustness coefficient 4 (1 + F/(n-2F))² of the exact geometric median
 // (Allouah et al. 2023, table 1), infinite unless n > 2F.
-func (GeometricMedian) Kappa(n, f int) float64 { return Median{}.Kappa(n, f) }
+func (GeometricMedian) Kappa(n, f int) float64 {
+	if f < 0 || n <= 2*f {
+		return math.Inf(1)
+	}
+	x := 1 + float64(f)/float64(n-2*f)
+	return 4 * x * x
+}
 
 // Weiszfeld is that iteration for a fixed number of steps from 0 on, as ByzFL has it
 // with 3. The fewer the steps, the more a distant liar moves it.
