@@ -32,10 +32,23 @@ func TestRun(t *testing.T) {
 	require.Len(t, cells, 6)
 }
 
+func TestRecipes(t *testing.T) {
+	s, err := parse([]string{"-momentum", "0.5"}, new(bytes.Buffer))
+	require.NoError(t, err)
+	for gamma := range published {
+		r := s.recipeFor(gamma)
+		require.NotNil(t, rules[r.rule])
+		require.Positive(t, r.rate)
+		require.Equal(t, 0.5, r.momentum)
+	}
+	require.Equal(t, recipes[0].recipe.rule, s.recipeFor(1).rule)
+	require.Equal(t, recipes[2].recipe.rule, s.recipeFor(0).rule)
+}
+
 func TestBadFlags(t *testing.T) {
 	for want, args := range map[string][]string{
 		"-gammas holds \"2\"": {"-gammas", "1,2"}, "-liars holds \"0\"": {"-liars", "0"}, "-rule is \"x\"": {"-rule", "x"},
-		"must be positive": {"-steps", "0"}, "-lr is 0": {"-lr", "0"}, "unexpected argument": {"now"},
+		"must be positive": {"-steps", "0"}, "-lr is -1": {"-lr", "-1"}, "-momentum 1": {"-momentum", "1"}, "unexpected argument": {"now"},
 	} {
 		require.ErrorContains(t, run(args, new(bytes.Buffer)), want)
 	}
