@@ -31,6 +31,6 @@
 //	Orion                   LoLa CNN                      0.23     one core (same)
 //	LoLa                    LoLa CNN                      2.2      8 vCPU (Brutzkus, Elisha and Gilad-Bachrach 2019, ICML, table 2)
 //	TenSEAL                 conv 7x7 stride 3, 64, 10     2        tutorial of encrypted convolution on MNIST (github.com/OpenMined/TenSEAL)
-//	Concrete ML             quantised MLP                 3.5      documentation of Zama's Concrete ML
-//	fhe-benchmarking.org    MNIST reference               7.6      one image; 6.5 s each in batches of 1,000, keys of 1 GB
+//	Concrete ML             quantised MLP                 3.5      documentation of Zama's Concrete ML (github.com/zama-ai/concrete-ml)
+//	fhe-benchmarking.org    MNIST reference               7.6      one image; 6.5 s each in batches of 1,000, keys of 1 GB (github.com/fhe-benchmarking/ml-inference)
 package encrypted
