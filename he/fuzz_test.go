@@ -303,7 +303,7 @@ func FuzzRemote(f *testing.F) {
 func FuzzHandler(f *testing.F) {
 	p := servedOnce()
 	m := newMessages(f, p)
-	paths := []string{"/keys", "/query", "/session", "/schema", "/metrics", "/health", "/"}
+	paths := []string{"/keys", "/query", "/session", "/schema", "/health", "/"}
 	for i, path := range paths {
 		f.Add(uint8(i), path[1:], uint8(1), false, m.query[:100])
 		f.Add(uint8(i), "x", uint8(0), false, m.keys[:headerSize+seedSize+50])

@@ -25,7 +25,6 @@ const SessionHeader = "Sotto-Session"
 //	POST   /keys     evaluation keys; opens a session: 201, {"session": …}
 //	POST   /query    a query in the session of the header [SessionHeader]: the answer
 //	DELETE /session  ends the session of that header
-//	GET    /metrics  counters in the text format of Prometheus
 //	GET    /health   200 while it serves, 503 once it shuts down
 //
 // A refusal is JSON, {"error": …}, with the status
@@ -39,6 +38,8 @@ const SessionHeader = "Sotto-Session"
 //	413  the message is longer than this program's are
 //	429  the client sends too much or has too many sessions; see Retry-After
 //	503  no room, too long a queue, or shutting down; see Retry-After
+//
+// [Handler.Metrics] is for the operator: mount it where clients do not reach.
 //
 // A session belongs to the client that opened it; to others it does not exist. What a
 // request may take is known from the program before its body is read, so memory is
@@ -122,7 +123,6 @@ var routes = map[string]route{
 	"/keys":    {http.MethodPost, false, (*Handler).serveKeys},
 	"/query":   {http.MethodPost, false, (*Handler).serveQuery},
 	"/session": {http.MethodDelete, false, (*Handler).serveDelete},
-	"/metrics": {http.MethodGet, false, (*Handler).serveMetrics},
 	"/health":  {http.MethodGet, true, (*Handler).serveHealth},
 }
 

@@ -84,7 +84,7 @@ func TestHandlerBackPressure(t *testing.T) {
 		require.Equal(t, 503, w.Code)
 		require.Equal(t, "1", w.Header().Get("Retry-After"))
 	}
-	require.Contains(t, ask(h, "GET", "/metrics", "root", "", nil).Body.String(), "sotto_he_requests_in_work 3\n")
+	require.Contains(t, metricsOf(h), "sotto_he_requests_in_work 3\n")
 	for _, b := range []*slowBody{body1, body2, body3} {
 		close(b.let)
 	}

@@ -3,6 +3,7 @@ package he
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -73,8 +74,17 @@ func (m *metrics) count(x *exchange, kind string) {
 	}
 }
 
-// serveMetrics writes the text format of Prometheus, version 0.0.4.
-func (h *Handler) serveMetrics(x *exchange) error {
+// Metrics serves the handler's counters in the text format of Prometheus, version 0.0.4.
+// They tell how much others ask and when, so it is not among the paths that clients
+// reach: serve it on a port of its own, as it asks nobody who they are.
+func (h *Handler) Metrics() http.Handler { return http.HandlerFunc(h.serveMetrics) }
+
+func (h *Handler) serveMetrics(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", http.MethodGet)
+		http.Error(w, "metrics take GET", http.StatusMethodNotAllowed)
+		return
+	}
 	var b strings.Builder
 	single := func(kind, name, help string, v int64) {
 		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n%s %d\n", name, help, name, kind, name, v)
@@ -101,5 +111,7 @@ func (h *Handler) serveMetrics(x *exchange) error {
 	m.evaluate.write(&b, "sotto_he_evaluate_seconds", "Time of a query's evaluation.")
 	m.queue.write(&b, "sotto_he_queue_seconds", "Time that a query waited for its evaluation.")
 	h.mutex.Unlock()
-	return x.write(http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", []byte(b.String()))
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	io.WriteString(w, b.String())
 }

@@ -2,6 +2,7 @@ package he
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
@@ -23,7 +24,11 @@ func TestMetricsFormat(t *testing.T) {
 	}
 	ask(h, "POST", "/query", "", session, m.query[:99])
 	ask(h, "GET", "/%22%0a", "", session, nil)
-	w := ask(h, "GET", "/metrics", "", "", nil)
+	w := httptest.NewRecorder()
+	h.Metrics().ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
+	require.Equal(t, http.StatusMethodNotAllowed, w.Code)
+	w = httptest.NewRecorder()
+	h.Metrics().ServeHTTP(w, httptest.NewRequest("GET", "/any", nil))
 	require.Equal(t, "text/plain; version=0.0.4; charset=utf-8", w.Header().Get("Content-Type"))
 	text := w.Body.String()
 	require.True(t, strings.HasSuffix(text, "\n"))

@@ -46,7 +46,8 @@ func TestHandlerRefusesByStatus(t *testing.T) {
 	}
 	tries := map[string]attempt{
 		"no credentials":     {"POST", "/keys", "", "", m.keys, 401, "not authorized"},
-		"metrics too":        {"GET", "/metrics", "", "", nil, 401, "not authorized"},
+		"schema too":         {"GET", "/schema", "", "", nil, 401, "not authorized"},
+		"metrics":            {"GET", "/metrics", "anna", "", nil, 404, "no such path"},
 		"path":               {"GET", "/none", "anna", "", nil, 404, "no such path"},
 		"method":             {"GET", "/keys", "anna", "", nil, 405, "takes POST"},
 		"another's session":  {"POST", "/query", "bert", session, m.query, 404, "no such session"},
