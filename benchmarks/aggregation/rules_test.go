@@ -66,3 +66,39 @@ func BenchmarkRules(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkPaged compares rows that start with a page, as large slices do that were
+// allocated apart, with staggered ones: lines of the same columns then share a set of the
+// first cache, which holds 8 or 12 of them.
+func BenchmarkPaged(b *testing.B) {
+	const d = 1_000_000
+	sizes := []int{25, 50, 100}
+	if testing.Short() {
+		sizes = sizes[:1]
+	}
+	for _, n := range sizes {
+		staggered, dst := clients(n, d), make([]float32, d)
+		paged := make([][]float32, n)
+		for i, row := range staggered {
+			paged[i] = make([]float32, d)
+			copy(paged[i], row)
+		}
+		for _, rule := range []aggregate.Rule{aggregate.Median{}, aggregate.TrimmedMean{F: n / 5}, aggregate.MultiKrum{F: n / 5}} {
+			b.Run(fmt.Sprintf("rule=%T/n=%d/d=1e6", rule, n), func(b *testing.B) {
+				of := func(rows [][]float32) func() {
+					return func() {
+						if _, err := rule.Aggregate(dst, rows, nil); err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+				var seconds [][]float64
+				for b.Loop() {
+					seconds = secondsEach(of(paged), of(staggered))
+				}
+				b.ReportMetric(1e3*median(seconds[0]), "ms")
+				b.ReportMetric(medianRatio(seconds[0], seconds[1]), "x-staggered")
+			})
+		}
+	}
+}
