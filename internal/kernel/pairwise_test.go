@@ -201,41 +201,45 @@ func TestMixRows(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(36, 1))
 		for _, columns := range append(vectorLengths(), 300, 2500) {
-			n, m := r.IntN(20), 1+r.IntN(20)
-			rows := guardedRows(r, n, columns, finiteEdges)
-			dst, want, mixtures := make([][]float32, m), make([][]float32, m), make([][]Term, m)
-			var intact []func() bool
-			for k := range dst {
-				var ok func() bool
-				dst[k], ok = guardedVector(columns, r.IntN(16))
-				copy(dst[k], edges(r, columns)) // dirty
-				intact, want[k] = append(intact, ok), make([]float32, columns)
-				for range r.IntN(9) {
-					if n+k > 0 {
-						mixtures[k] = append(mixtures[k], Term{r.IntN(n + k), float32(r.NormFloat64())})
-					}
-				}
-				for i, term := range mixtures[k] {
-					for j, x := range mixed(want, rows, term.Row) {
-						if p := float32(term.Weight * x); i == 0 {
-							want[k][j] = p
-						} else {
-							want[k][j] += p
-						}
-					}
-				}
+			checkMixRows(t, r, r.IntN(20), 1+r.IntN(20), columns)
+		}
+	})
+}
+
+// checkMixRows mixes m times from n rows and earlier mixtures, and compares with plain sums.
+func checkMixRows(t *testing.T, r *rand.Rand, n, m, columns int) {
+	rows := guardedRows(r, n, columns, finiteEdges)
+	dst, want, mixtures := make([][]float32, m), make([][]float32, m), make([][]Term, m)
+	var intact []func() bool
+	for k := range dst {
+		var ok func() bool
+		dst[k], ok = guardedVector(columns, r.IntN(16))
+		copy(dst[k], edges(r, columns)) // dirty
+		intact, want[k] = append(intact, ok), make([]float32, columns)
+		for range r.IntN(9) {
+			if n+k > 0 {
+				mixtures[k] = append(mixtures[k], Term{r.IntN(n + k), float32(r.NormFloat64())})
 			}
-			MixRows(dst, rows, mixtures)
-			for k := range dst {
-				require.True(t, intact[k](), "columns=%d", columns)
-				for j, x := range dst[k] {
-					if w := want[k][j]; w == w || x == x { // of NaNs any
-						require.Equal(t, math.Float32bits(w), math.Float32bits(x), "columns=%d mixture %d column %d", columns, k, j)
-					}
+		}
+		for i, term := range mixtures[k] {
+			for j, x := range mixed(want, rows, term.Row) {
+				if p := float32(term.Weight * x); i == 0 {
+					want[k][j] = p
+				} else {
+					want[k][j] += p
 				}
 			}
 		}
-	})
+	}
+	MixRows(dst, rows, mixtures)
+	for k := range dst {
+		require.True(t, intact[k](), "columns=%d", columns)
+		for j, x := range dst[k] {
+			if w := want[k][j]; w == w || x == x { // of NaNs any
+				require.Equal(t, math.Float32bits(w), math.Float32bits(x), "columns=%d mixture %d column %d", columns, k, j)
+			}
+		}
+	}
 }
 
 func TestPairwisePanics(t *testing.T) {
@@ -279,6 +283,17 @@ func TestPairwiseAllocatesNothing(t *testing.T) {
 			WeightedRows(sum, rows, w)
 			MixRows(mix, rows, terms)
 		}))
+	})
+}
+
+func FuzzMixRows(f *testing.F) {
+	f.Add(uint64(1), uint8(0), uint8(3), uint16(17))
+	f.Add(uint64(2), uint8(14), uint8(14), uint16(1024))
+	f.Add(uint64(3), uint8(33), uint8(1), uint16(1))
+	f.Fuzz(func(t *testing.T, seed uint64, n, m uint8, columns uint16) {
+		everyLevel(t, func(t *testing.T) {
+			checkMixRows(t, rand.New(rand.NewPCG(seed, 1)), int(n)%40, int(m)%40+1, int(columns)%3000)
+		})
 	})
 }
 
