@@ -33,6 +33,7 @@ func (r Mean) plan(s *survey, v *Verdict) error {
 	if r.Weights == nil && s.mix == nil { // the common case allocates nothing
 		v.start(s.n)
 		s.end.do, s.end.scale = endMean, 1/float32(s.n)
+		s.widen()
 		return nil
 	}
 	weights := make([]float64, s.n)
@@ -62,6 +63,7 @@ func endMean(s *survey, p *part) {
 		p.shares = append(p.shares, s.end.scale)
 	}
 	kernel.WeightedRows(p.dst, p.rows, p.shares)
+	p.sound = kernel.AllFinite(p.dst) // it would not be if a row were not
 }
 
 // weigh is the sum of the weights of n rows.

@@ -83,6 +83,7 @@ type ending struct {
 	lo, hi int
 	scale  float32
 	shares []float32         // of each unmixed row, and of extra
+	all    bool              // no share is zero
 	share  float64           // of the weight, to trim
 	keep   *CenteredClipping // whose momentum is the result
 	told   *Verdict          // to be told of trimmed columns
@@ -339,12 +340,24 @@ func (s *survey) combine(weights []float64) { s.blend(weights, 0) }
 // blend ends in a sum of the rows seen and of extra.
 func (s *survey) blend(weights []float64, share float64) {
 	s.end.do, s.end.shares = endCombine, s.shares(weights, share)
-	if s.verified && s.source == nil {
-		s.block = unitColumns // rows are read once, and need not stay in the cache
+	s.end.all = !slices.Contains(s.end.shares, 0)
+	if s.verified || s.end.all {
+		s.widen()
 	}
 }
 
-func endCombine(s *survey, p *part) { kernel.WeightedRows(p.dst, p.rows, s.end.shares) }
+func endCombine(s *survey, p *part) {
+	kernel.WeightedRows(p.dst, p.rows, s.end.shares)
+	p.sound = s.end.all && kernel.AllFinite(p.dst) // it would not be if a row were not
+}
+
+// widen makes the last pass's blocks long: rows are read once, and need not stay in the
+// cache.
+func (s *survey) widen() {
+	if s.source == nil {
+		s.block = unitColumns
+	}
+}
 
 // mean ends in the mean of some of the rows seen.
 func (s *survey) mean(chosen []int) { s.combine(equalWeights(s.n, chosen)) }

@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"slices"
 	"sync"
 	"unsafe"
 )
@@ -35,6 +36,9 @@ func mixRows256(dst *float32, rows *unsafe.Pointer, w *float32, count, first, n 
 type rowTable struct {
 	rows []unsafe.Pointer
 	w    []float32
+
+	group  [1 + groupRows]unsafe.Pointer
+	shares [1 + groupRows]float32
 }
 
 var rowTables = sync.Pool{New: func() any { return new(rowTable) }}
@@ -54,6 +58,7 @@ func (t *rowTable) fill(rows [][]float32) {
 // done forgets the rows and gives t back.
 func (t *rowTable) done() {
 	clear(t.rows)
+	clear(t.group[:])
 	rowTables.Put(t)
 }
 
@@ -195,16 +200,39 @@ func weightedRows(dst []float32, rows [][]float32, w []float32) {
 		clear(dst)
 		return
 	}
-	const block = 1024
-	for first := 0; first < len(dst); first += block {
-		count := min(block, len(dst)-first)
-		if current == AVX512 {
-			addRows512(&dst[first], &t.rows[0], &t.w[0], len(t.rows), 4*first, count)
-		} else {
-			addRows256(&dst[first], &t.rows[0], &t.w[0], len(t.rows), 4*first, count)
+	out := unsafe.Pointer(unsafe.SliceData(dst))
+	group := groupRows
+	if slices.Contains(t.rows, out) { // it must be read before it is overwritten
+		group = len(t.rows)
+	}
+	for first := 0; first < len(dst); first += groupColumns {
+		part := dst[first:min(first+groupColumns, len(dst))]
+		addRows(part, t.rows[:min(group, len(t.rows))], t.w, first)
+		for at := group; at < len(t.rows); at += group {
+			// What is there already is a row of weight one, which rounds nothing.
+			t.group[0], t.shares[0] = out, 1
+			n := copy(t.group[1:], t.rows[at:])
+			copy(t.shares[1:], t.w[at:])
+			addRows(part, t.group[:1+n], t.shares[:], first)
 		}
 	}
 }
+
+// addRows writes the sum of the rows from a column on.
+func addRows(dst []float32, rows []unsafe.Pointer, w []float32, first int) {
+	if current == AVX512 {
+		addRows512(&dst[0], &rows[0], &w[0], len(rows), 4*first, len(dst))
+	} else {
+		addRows256(&dst[0], &rows[0], &w[0], len(rows), 4*first, len(dst))
+	}
+}
+
+// Rows are added up in small groups, over columns that stay in a near cache: more streams
+// than that from memory are fetched late.
+const (
+	groupRows    = 8
+	groupColumns = 4096
+)
 
 // mixLen is how many columns are mixed at a time: of a hundred rows they stay in the
 // first cache.

@@ -158,7 +158,7 @@ func TestDistancesAddUp(t *testing.T) {
 func TestWeightedRows(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(34, 1))
-		for _, columns := range append(vectorLengths(), 9000) {
+		for _, columns := range append(vectorLengths(), 4096, 9000) {
 			n := r.IntN(40)
 			rows, w := guardedRows(r, n, columns, finiteEdges), normals(r, n)
 			dst, intact := guardedVector(columns, r.IntN(16))
