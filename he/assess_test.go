@@ -198,3 +198,31 @@ func TestReportSaysAll(t *testing.T) {
 		}
 	}
 }
+
+// Without a mode the one that is predicted to take less time for what comes together is
+// taken.
+func TestModeByCost(t *testing.T) {
+	m := network(t, nn.Shape{100}, nn.Linear{Out: 60}, nn.Square{}, nn.Linear{Out: 3})
+	x := examples(20, 100, 1)
+	took := map[Mode]float64{}
+	for _, mode := range []Mode{Latency, Batch} {
+		p, err := Compile(m, x, Options{Mode: mode, Together: 1 << 20})
+		require.NoError(t, err)
+		require.Equal(t, mode, p.Report().Mode, "the caller's word")
+		took[mode] = p.Report().PredictedMS
+	}
+	even := int(took[Batch] / took[Latency])
+	require.Greater(t, even, 1)
+	for together, want := range map[int]Mode{0: Latency, 1: Latency, even: Latency, even + 1: Batch, 1000: Batch} {
+		p, err := Compile(m, x, Options{Together: together})
+		require.NoError(t, err)
+		require.Equal(t, want, p.Report().Mode, "%d inputs", together)
+	}
+	// One that batch mode has no form for.
+	deep := network(t, nn.Shape{100}, nn.Linear{Out: 6}, nn.GELU{}, nn.Linear{Out: 3})
+	p, err := Compile(deep, x, Options{Together: 1000, Degree: 3})
+	require.NoError(t, err)
+	require.Equal(t, Latency, p.Report().Mode)
+	_, err = Compile(m, nil, Options{Together: 1000})
+	require.EqualError(t, err, "he: no calibration inputs, at least 1 is needed", "said once")
+}

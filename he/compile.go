@@ -11,11 +11,15 @@ import (
 	"github.com/sotto-ml/sotto/nn"
 )
 
-// Options say how to compile. The zero value asks for the latency mode and lets the
+// Options say how to compile. The zero value is for one input at a time and lets the
 // compiler choose the rest.
 type Options struct {
-	// Mode is Latency, the default, or Batch.
+	// Mode is Latency or Batch. "" takes the one that is predicted to answer Together
+	// inputs in less time.
 	Mode Mode `json:"mode"`
+	// Together is how many inputs are there to be asked at once, for the choice of the
+	// mode. Up to 1 it is Latency, whose queries are smaller.
+	Together int `json:"together,omitempty"`
 	// Precision is the number of bits that outputs must be right to, relative to the
 	// largest output over the calibration inputs. 0: 8. Compile measures it by running
 	// the program, and refuses if it is missed.
@@ -56,7 +60,9 @@ var degrees = []int{2, 3, 5, 7, 15, 31}
 func (o Options) check() error {
 	switch {
 	case o.Mode != Latency && o.Mode != Batch:
-		return fmt.Errorf("he: Options.Mode is %q, allowed are %q and %q", o.Mode, Latency, Batch)
+		return fmt.Errorf("he: Options.Mode is %q, allowed are %q and %q, or \"\"", o.Mode, Latency, Batch)
+	case o.Together < 0:
+		return fmt.Errorf("he: Options.Together is %d, must not be negative", o.Together)
 	case o.Precision < 1 || o.Precision > 24:
 		return fmt.Errorf("he: Options.Precision is %d, allowed are 1 to 24", o.Precision)
 	case o.Degree != 0 && (o.Degree < 2 || o.Degree > 31):
@@ -70,7 +76,7 @@ func (o Options) check() error {
 }
 
 func (o Options) withDefaults() Options {
-	if o.Mode == "" {
+	if o.Mode == "" && o.Together <= 1 {
 		o.Mode = Latency
 	}
 	if o.Precision == 0 {
@@ -96,49 +102,87 @@ func Compile(model *nn.Model, calibration [][]float32, options Options) (*Progra
 
 func compile(model *nn.Model, calibration [][]float32, options Options, salt [32]byte) (*Program, error) {
 	o := options.withDefaults()
+	if o.Mode != "" {
+		p, agreement, err := plan(model, calibration, o, salt)
+		if err != nil {
+			return nil, err
+		}
+		return p, p.measure(calibration, agreement)
+	}
+	var best *Program
+	var agreement float64
+	var failed []error
+	for _, o.Mode = range []Mode{Latency, Batch} {
+		p, a, err := plan(model, calibration, o, salt)
+		if err != nil {
+			if len(failed) == 0 || err.Error() != failed[0].Error() {
+				failed = append(failed, err)
+			}
+			continue
+		}
+		p.fillReport(a)
+		if best == nil || p.predicted() < best.predicted() {
+			best, agreement = p, a
+		}
+	}
+	if best == nil {
+		return nil, errors.Join(failed...)
+	}
+	return best, best.measure(calibration, agreement)
+}
+
+// predicted is the time for all inputs that are asked together.
+func (p *Program) predicted() float64 {
+	capacity := p.schema.Capacity()
+	return p.report.PredictedMS * float64((max(p.options.Together, 1)+capacity-1)/capacity)
+}
+
+// plan compiles as far as nothing is encrypted. It also returns the part of the
+// calibration inputs that keep their labels with the fits.
+func plan(model *nn.Model, calibration [][]float32, o Options, salt [32]byte) (*Program, float64, error) {
 	if err := o.check(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if len(calibration) == 0 {
-		return nil, errors.New("he: no calibration inputs, at least 1 is needed")
+		return nil, 0, errors.New("he: no calibration inputs, at least 1 is needed")
 	}
 	inputs := make([][]float64, len(calibration))
 	biggest := 0.
 	for i, x := range calibration {
 		if len(x) != model.Input().Size() {
-			return nil, fmt.Errorf("he: calibration input %d has %d values, must have %d", i, len(x), model.Input().Size())
+			return nil, 0, fmt.Errorf("he: calibration input %d has %d values, must have %d", i, len(x), model.Input().Size())
 		}
 		inputs[i] = make([]float64, len(x))
 		for j, v := range x {
 			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-				return nil, fmt.Errorf("he: calibration input %d holds %g at %d, must be finite", i, v, j)
+				return nil, 0, fmt.Errorf("he: calibration input %d holds %g at %d, must be finite", i, v, j)
 			}
 			inputs[i][j] = float64(v)
 			biggest = max(biggest, math.Abs(float64(v)))
 		}
 	}
 	if biggest == 0 {
-		return nil, errors.New("he: all calibration inputs are zero")
+		return nil, 0, errors.New("he: all calibration inputs are zero")
 	}
 	for i, v := range model.Params() {
 		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-			return nil, fmt.Errorf("he: parameter %d of the model is %g, must be finite", i, v)
+			return nil, 0, fmt.Errorf("he: parameter %d of the model is %g, must be finite", i, v)
 		}
 	}
 	g, deviations, err := newGraph(model, inputs, nil, o.FreezeNorms)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	agreement, err := g.calibrate(inputs, o)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	p := &Program{model: model, options: o, salt: salt, graph: g}
 	p.start = start{InputBound: biggest * (1 + o.Margin), Deviations: deviations}
 	if err := p.build(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return p, p.measure(calibration, agreement)
+	return p, agreement, nil
 }
 
 // start is what a compilation takes from its calibration inputs, beside the graph's

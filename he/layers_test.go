@@ -210,6 +210,7 @@ func TestCompileRefuses(t *testing.T) {
 	x := examples(3, 4, 1)
 	for want, o := range map[string]Options{
 		`Options.Mode is "x"`:                  {Mode: "x"},
+		"Options.Together is -1":               {Together: -1},
 		"Options.Precision is 25":              {Precision: 25},
 		"Options.Degree is 1":                  {Degree: 1},
 		"Options.Margin is -1":                 {Margin: -1},

@@ -66,7 +66,7 @@ func parse(args []string, out io.Writer) (s settings, err error) {
 	f.SetOutput(out)
 	var mode string
 	f.StringVar(&s.net, "net", "mlp", "lr, mlp, mlp3, lola or lenet5")
-	f.StringVar(&mode, "mode", "latency", "latency: one digit as fast as possible; batch: many at the least time for each")
+	f.StringVar(&mode, "mode", "latency", "latency: one digit as fast as possible; batch: many at the least time for each; auto: what -n digits take less time in")
 	f.IntVar(&s.he.Degree, "degree", 0, "of the polynomials that stand for activations that are none, 2 to 31 (0: the least that keeps the labels)")
 	f.IntVar(&s.n, "n", 0, "digits to send (0: 1000, of lenet5 20)")
 	f.StringVar(&s.model, "model", "", "take the network from this safetensors file instead of training one")
@@ -80,7 +80,9 @@ func parse(args []string, out io.Writer) (s settings, err error) {
 	if err := f.Parse(args); err != nil {
 		return s, err
 	}
-	s.he.Mode = he.Mode(mode)
+	if s.he.Mode = he.Mode(mode); mode == "auto" {
+		s.he.Mode = ""
+	}
 	if s.n == 0 {
 		s.n = 1000
 		if s.net == "lenet5" && s.model == "" {
@@ -93,8 +95,8 @@ func parse(args []string, out io.Writer) (s settings, err error) {
 		return s, fmt.Errorf("encrypted: unexpected argument %q", f.Arg(0))
 	case !known:
 		return s, fmt.Errorf("encrypted: -net is %q, allowed is lr, mlp, mlp3, lola or lenet5", s.net)
-	case s.he.Mode != he.Latency && s.he.Mode != he.Batch:
-		return s, fmt.Errorf("encrypted: -mode is %q, allowed is latency or batch", mode)
+	case mode != "auto" && s.he.Mode != he.Latency && s.he.Mode != he.Batch:
+		return s, fmt.Errorf("encrypted: -mode is %q, allowed is latency, batch or auto", mode)
 	case s.n < 1 || s.n > most:
 		return s, fmt.Errorf("encrypted: -n is %d, allowed is 1 to %d (the last %d of the test half calibrate)", s.n, most, calibration)
 	case s.he.Degree != 0 && (s.he.Degree < 2 || s.he.Degree > 31):
@@ -104,6 +106,7 @@ func parse(args []string, out io.Writer) (s settings, err error) {
 	case s.model != "" && (s.private || s.steps > 0):
 		return s, fmt.Errorf("encrypted: -model is not trained, -private and -steps do not go with it")
 	}
+	s.he.Together = s.n
 	if s.model != "" {
 		s.net = "model"
 	}
@@ -185,7 +188,7 @@ func run(args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	res := result{Net: s.net, Mode: s.he.Mode, Digits: s.n, Private: s.private, Cores: runtime.GOMAXPROCS(0)}
+	res := result{Net: s.net, Digits: s.n, Private: s.private, Cores: runtime.GOMAXPROCS(0)}
 	file := s.model
 	if file == "" {
 		file = filepath.Join(dir, "model.safetensors")
@@ -235,6 +238,7 @@ func run(args []string, out io.Writer) (err error) {
 	}
 	res.compare(plain, encrypted, test.Labels)
 	r := server.Report
+	res.Mode = r.Mode
 	res.EvalMS, res.RotationMS, res.EvalOverRotation = server.EvalMS, server.RotationMS, server.Ratio
 	res.Capacity, res.AmortisedMS = server.Capacity, server.EvalMS/float64(server.Capacity)
 	res.KeyBytes, res.QueryBytes, res.AnswerBytes = r.KeyBytes, r.QueryBytes, r.AnswerBytes

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sotto-ml/sotto/he"
+
 	"github.com/sotto-ml/sotto/internal/mnist"
 	"github.com/sotto-ml/sotto/nn"
 )
@@ -48,7 +50,7 @@ func TestRun(t *testing.T) {
 	file := func(name string) string { return filepath.Join(dir, name) }
 	cases := map[string][]string{
 		"lr":         {"-net", "lr", "-steps", "300", "-n", "40"},
-		"lr batch":   {"-net", "lr", "-steps", "300", "-n", "600", "-mode", "batch"},
+		"lr batch":   {"-net", "lr", "-steps", "300", "-n", "600", "-mode", "auto"},
 		"mlp":        {"-net", "mlp", "-steps", "300", "-n", "5", "-save", file("mlp")},
 		"mlp loaded": {"-model", file("mlp"), "-n", "2"},
 		"private":    {"-net", "lr", "-private", "-steps", "50", "-n", "10"},
@@ -74,6 +76,7 @@ func TestRun(t *testing.T) {
 		require.GreaterOrEqual(t, r.Agreement, 1-float64(r.DisagreementsOfTies)/float64(r.Digits), name)
 		require.Greater(t, r.PrecisionBits, 8.0, name)
 		require.Positive(t, r.EvaluateMS, name)
+		require.Equal(t, name == "lr batch", r.Mode == he.Batch, name)
 		if name == "private" {
 			require.LessOrEqual(t, r.Epsilon, 3.0)
 			require.Greater(t, r.Epsilon, 2.8)
