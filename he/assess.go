@@ -15,7 +15,8 @@ type Assessment struct {
 	// Agreement is the part of the inputs whose label (largest output) is the model's.
 	Agreement float64 `json:"agreement"`
 	// Disagreements counts the others, Ties those of them whose two labels' outputs in
-	// the clear are no further apart than twice LargestError.
+	// the clear are no further apart than twice the largest error of the inputs whose
+	// labels agree: such an error may turn them.
 	Disagreements int `json:"disagreements"`
 	Ties          int `json:"ties"`
 	// LargestError is that of all outputs, fits included.
@@ -27,8 +28,9 @@ type Assessment struct {
 	// ArithmeticBits is the same against the model with its activations fitted: what
 	// encryption alone costs.
 	ArithmeticBits float64 `json:"arithmetic_bits"`
-	// OutOfRange counts the inputs that bring a fitted activation beyond the range of its
-	// fit, margin included. Their outputs may be anything.
+	// OutOfRange counts the inputs that bring an activation beyond its calibrated range,
+	// margin included. Their outputs may be anything, and in mode Batch those of the
+	// inputs beside them too.
 	OutOfRange int `json:"out_of_range"`
 }
 
@@ -91,7 +93,7 @@ func (p *Program) assess(inputs [][]float32) (a Assessment, arithmetic float64, 
 	if err != nil {
 		return a, 0, err
 	}
-	a = compare(plain, encrypted)
+	a = Compare(plain, encrypted)
 	biggest := 0.
 	for i, x := range inputs {
 		values, left := p.graph.fitted(widened(x))
@@ -107,15 +109,30 @@ func (p *Program) assess(inputs [][]float32) (a Assessment, arithmetic float64, 
 	return a, arithmetic, nil
 }
 
-// compare finds how encrypted outputs differ from plain ones.
-func compare(plain [][]float32, encrypted [][]float64) Assessment {
-	a := Assessment{Inputs: len(plain), OutputBits: make([]float64, len(plain[0]))}
-	errs := make([]float64, len(plain[0]))
-	biggest := 0.
+// Compare finds how decrypted outputs differ from a model's own, row by row, at least one
+// of each and all of one length, or it panics. ArithmeticBits and OutOfRange are left 0.
+func Compare(plain [][]float32, encrypted [][]float64) Assessment {
+	if len(plain) == 0 || len(plain) != len(encrypted) {
+		panic(fmt.Sprintf("he: Compare of %d rows with %d, must be as many and at least 1", len(plain), len(encrypted)))
+	}
+	outputs := len(plain[0])
+	a := Assessment{Inputs: len(plain), OutputBits: make([]float64, outputs)}
+	errs := make([]float64, outputs)
+	biggest, agreeing := 0., 0.
 	for i, row := range plain {
+		if len(row) != outputs || len(encrypted[i]) != outputs {
+			panic(fmt.Sprintf("he: Compare: row %d has %d outputs and %d, must have %d", i, len(row), len(encrypted[i]), outputs))
+		}
+		most := 0.
 		for j, v := range row {
 			biggest = max(biggest, math.Abs(float64(v)))
-			errs[j] = max(errs[j], math.Abs(encrypted[i][j]-float64(v)))
+			e := math.Abs(encrypted[i][j] - float64(v))
+			errs[j], most = max(errs[j], e), max(most, e)
+		}
+		if argmax(row) == argmax(encrypted[i]) {
+			agreeing = max(agreeing, most)
+		} else {
+			a.Disagreements++
 		}
 	}
 	for j, e := range errs {
@@ -125,11 +142,7 @@ func compare(plain [][]float32, encrypted [][]float64) Assessment {
 	a.PrecisionBits = bitsOf(a.LargestError, biggest)
 	for i, row := range plain {
 		want, got := argmax(row), argmax(encrypted[i])
-		if want == got {
-			continue
-		}
-		a.Disagreements++
-		if float64(row[want])-float64(row[got]) <= 2*a.LargestError {
+		if want != got && a.Disagreements < a.Inputs && float64(row[want])-float64(row[got]) <= 2*agreeing {
 			a.Ties++
 		}
 	}
@@ -150,12 +163,13 @@ func widened(x []float32) []float64 {
 }
 
 // fitted evaluates one input in the clear with the fits in place. left is the first stage
-// whose fitted activation is brought beyond its range, -1 if none is.
+// whose activation is brought beyond its range, exact or not: the moduli have room for the
+// range alone. It is -1 if none is.
 func (g *graph) fitted(x []float64) (outputs []float64, left int) {
 	left = -1
 	values := g.evaluate(x, true, func(k int, z []float64) {
 		s := &g.stages[k]
-		if _, ok := s.act.(smooth); !ok || left >= 0 {
+		if s.act == nil || left >= 0 {
 			return
 		}
 		for _, v := range z {

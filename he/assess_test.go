@@ -3,6 +3,7 @@ package he
 import (
 	"bytes"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 
 // What an assessment says is what one finds by hand.
 func TestCompareByHand(t *testing.T) {
-	a := compare(
+	a := Compare(
 		[][]float32{{1, 0}, {0, 8}, {2, 2.25}, {-1, 3}},
 		[][]float64{{1.5, 0}, {0, 8.125}, {2.25, 2.125}, {3.5, 3}},
 	)
@@ -22,17 +23,42 @@ func TestCompareByHand(t *testing.T) {
 	require.Equal(t, 2, a.Disagreements, "of inputs 2 and 3")
 	require.Equal(t, .5, a.Agreement)
 	require.Equal(t, 4.5, a.LargestError)
-	require.Equal(t, 2, a.Ties, "an error of 4.5 makes both ties")
+	require.Equal(t, 1, a.Ties, "errors of 0.5 turn input 2, not input 3")
 	require.InDelta(t, -math.Log2(4.5/8), a.OutputBits[0], 1e-12)
 	require.InDelta(t, 6, a.OutputBits[1], 1e-12)
 	require.Equal(t, a.OutputBits[0], a.PrecisionBits)
-	a = compare([][]float32{{1, 0}, {0, 1}}, [][]float64{{.875, 0}, {.125, 1.125}})
+	a = Compare([][]float32{{1, 0}, {0, 1}}, [][]float64{{.875, 0}, {.125, 1.125}})
 	require.Equal(t, 1., a.Agreement)
-	b := compare([][]float32{{1, 0, .5}}, [][]float64{{.9, 0, 1.1}})
-	require.Equal(t, 1, b.Ties)
-	c := compare([][]float32{{1, 0, .5}, {0, 0, 0}}, [][]float64{{.9, 1.5, 1.1}, {0, 0, 0}})
-	require.Zero(t, c.Disagreements-c.Ties)
-	require.Equal(t, 52., compare([][]float32{{1}}, [][]float64{{1}}).PrecisionBits)
+	b := Compare([][]float32{{1, 0, .5}}, [][]float64{{.9, 0, 1.1}})
+	require.Equal(t, 1, b.Disagreements)
+	require.Zero(t, b.Ties, "nothing tells which errors are usual")
+	require.Equal(t, 52., Compare([][]float32{{1}}, [][]float64{{1}}).PrecisionBits)
+	require.PanicsWithValue(t, "he: Compare of 1 rows with 2, must be as many and at least 1", func() { Compare(make([][]float32, 1), make([][]float64, 2)) })
+	require.PanicsWithValue(t, "he: Compare: row 0 has 1 outputs and 2, must have 1", func() { Compare([][]float32{{1}}, [][]float64{{1, 2}}) })
+}
+
+// Garbage is no tie.
+func TestGarbageIsNoTie(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 1))
+	plain, encrypted := make([][]float32, 200), make([][]float64, 200)
+	for i := range plain {
+		for range 10 {
+			x := rng.NormFloat64()
+			plain[i] = append(plain[i], float32(x))
+			if i%2 == 0 {
+				x += 1e-3 * rng.NormFloat64()
+			} else {
+				x = 100 * rng.NormFloat64()
+			}
+			encrypted[i] = append(encrypted[i], x)
+		}
+		if i%2 == 1 && argmax(plain[i]) == argmax(encrypted[i]) {
+			encrypted[i][(argmax(encrypted[i])+1)%10] = 1e3
+		}
+	}
+	a := Compare(plain, encrypted)
+	require.GreaterOrEqual(t, a.Disagreements, 100)
+	require.Less(t, a.Ties, 5)
 }
 
 // An assessment on a test set agrees with queries sent by hand, in both modes, and says
@@ -54,7 +80,7 @@ func TestAssess(t *testing.T) {
 		require.Greater(t, a.PrecisionBits, 4.)
 		require.Equal(t, 1-float64(a.Disagreements)/12, a.Agreement)
 		require.Zero(t, a.OutOfRange)
-		by := compare(nn.Predict(m, test), through(t, p, test))
+		by := Compare(nn.Predict(m, test), through(t, p, test))
 		require.Equal(t, by.Disagreements, a.Disagreements)
 		require.InDelta(t, by.LargestError, a.LargestError, 2*p.schema.ErrorBound())
 
@@ -225,4 +251,63 @@ func TestModeByCost(t *testing.T) {
 	require.Equal(t, Latency, p.Report().Mode)
 	_, err = Compile(m, nil, Options{Together: 1000})
 	require.EqualError(t, err, "he: no calibration inputs, at least 1 is needed", "said once")
+}
+
+// The moduli have room for the calibrated ranges of exact activations too.
+func TestSquaresLeaveTheirRange(t *testing.T) {
+	m := network(t, nn.Shape{2}, nn.Linear{Out: 1}, nn.Square{}, nn.Linear{Out: 1}, nn.Square{}, nn.Linear{Out: 1})
+	copy(m.Params(), []float32{1, -1, 0, 1, 0, 1, 0}) // (x-y)⁴
+	var calibration [][]float32
+	for i := range 20 {
+		v := float32(i+1) / 20
+		calibration = append(calibration, []float32{v, .7 * v})
+	}
+	for _, mode := range []Mode{Latency, Batch} {
+		p, err := Compile(m, calibration, Options{Mode: mode})
+		require.NoError(t, err)
+		a, err := p.Assess(calibration)
+		require.NoError(t, err)
+		require.Zero(t, a.OutOfRange)
+		a, err = p.Assess([][]float32{{1, -1}, {.5, .4}})
+		require.NoError(t, err)
+		require.Equal(t, 1, a.OutOfRange)
+	}
+}
+
+// Calibration inputs that are run are those nearest to the ranges' ends, not the first.
+func TestProbesAreExtreme(t *testing.T) {
+	m := network(t, nn.Shape{2}, nn.Linear{Out: 2}, nn.Square{}, nn.Linear{Out: 2})
+	var calibration [][]float32
+	for i := range 40 {
+		v := float32(1e-3)
+		if i == 17 || i == 30 {
+			v = 1
+		}
+		calibration = append(calibration, []float32{v * float32(i+1) / 40, -v})
+	}
+	p, err := Compile(m, calibration, Options{})
+	require.NoError(t, err)
+	some := p.probesOf(calibration)
+	require.Len(t, some, probes)
+	require.Contains(t, some[:2], calibration[30])
+	require.Contains(t, some[:2], calibration[17])
+	require.Len(t, p.probesOf(calibration[:3]), 3)
+}
+
+// Where planning promises too much, more bits are planned; a program says how many and
+// reads back.
+func TestMissedPrecisionIsPlannedAgain(t *testing.T) {
+	m := network(t, nn.Shape{30}, nn.Residual{Layers: []nn.Layer{nn.Square{}}}, nn.Residual{Layers: []nn.Layer{nn.Square{}}}, nn.Square{})
+	p, err := Compile(m, examples(20, 30, 1), Options{Mode: Batch})
+	require.NoError(t, err)
+	require.Positive(t, p.start.Extra)
+	require.GreaterOrEqual(t, p.Report().ArithmeticBits, 8.)
+	var file bytes.Buffer
+	_, err = p.WriteTo(&file)
+	require.NoError(t, err)
+	back, err := ReadProgram(&file)
+	require.NoError(t, err)
+	require.Equal(t, p.Schema().Digest(), back.Schema().Digest())
+	_, err = Compile(m, examples(20, 30, 1), Options{Mode: Batch, Precision: 24})
+	require.Error(t, err)
 }

@@ -67,7 +67,7 @@ func (p *Program) compileBatch() error {
 		if p.options.LogN != 0 && p.options.LogN != logN {
 			continue
 		}
-		least := float64(p.options.Precision + batchNoiseBits)
+		least := float64(p.bits() + batchNoiseBits)
 		for primes := 1; primes <= 24; primes++ {
 			for size := mostPrime; size >= leastPrime; size-- {
 				var logP []int

@@ -193,7 +193,7 @@ type Answer struct {
 	cts    []*rlwe.Ciphertext
 }
 
-// newAnswer allocates nothing but the ciphertexts' list.
+// newAnswerCiphertext is one of an answer's, empty.
 func (s *Schema) newAnswerCiphertext() *rlwe.Ciphertext {
 	ct := hefloat.NewCiphertext(s.lattigo, s.degree, s.level)
 	ct.Scale = rlwe.NewScale(s.scale)
@@ -335,9 +335,10 @@ func (p Publication) Deviation(s *Schema) (float64, error) {
 // on the secret key are drowned (Li, Micciancio, Schultz and Sorrell 2022, "Securing
 // Approximate Homomorphic Encryption Using Differential Privacy").
 //
-// The bound holds for answers of an honest server: a server that makes answers of its
-// own choice may put any error into them, so publish none of what an untrusted server
-// may have forged. It counts no calls: Answers is the caller's promise.
+// [Schema.ErrorBound] is many times what was measured, not proved. It holds for answers of a
+// server that computes honestly, to inputs that stay within the calibrated ranges: others may
+// have any error, so publish none of those, nor what an untrusted server may have forged.
+// It counts no calls: Answers is the caller's promise.
 func (c *Client) DecryptPublic(a *Answer, p Publication) ([][]float64, error) {
 	sigma, err := p.Deviation(c.schema)
 	if err != nil {

@@ -20,9 +20,10 @@ type Options struct {
 	// Together is how many inputs are there to be asked at once, for the choice of the
 	// mode. Up to 1 it is Latency, whose queries are smaller.
 	Together int `json:"together,omitempty"`
-	// Precision is the number of bits that outputs must be right to, relative to the
+	// Precision is how many bits encryption must leave of the outputs, relative to the
 	// largest output over the calibration inputs. 0: 8. Compile measures it by running
-	// the program, and refuses if it is missed.
+	// the program, and refuses if it is missed. What fits of activations cost comes on
+	// top: see Degree, Report.OutputBits and [Program.Assess].
 	Precision int `json:"precision"`
 	// Degree of the polynomials that stand for activations that are none. 0: the least
 	// of 2, 3, 5, 7, 15 and 31 with which the calibration inputs keep their labels
@@ -107,7 +108,7 @@ func compile(model *nn.Model, calibration [][]float32, options Options, salt [32
 		if err != nil {
 			return nil, err
 		}
-		return p, p.measure(calibration, agreement)
+		return p.measured(calibration, agreement)
 	}
 	var best *Program
 	var agreement float64
@@ -128,7 +129,32 @@ func compile(model *nn.Model, calibration [][]float32, options Options, salt [32
 	if best == nil {
 		return nil, errors.Join(failed...)
 	}
-	return best, best.measure(calibration, agreement)
+	return best.measured(calibration, agreement)
+}
+
+// mostExtra bounds the bits that are planned beyond the precision asked.
+const mostExtra = 12
+
+// measured is the program once it keeps the precision asked: what planning reckons with is
+// an estimate, so if a run misses it, more bits are planned.
+func (p *Program) measured(calibration [][]float32, agreement float64) (*Program, error) {
+	err := p.measure(calibration, agreement)
+	for {
+		var missed imprecise
+		if !errors.As(err, &missed) || p.start.Extra >= mostExtra {
+			break
+		}
+		more := *p
+		more.start.Extra += min(max(int(math.Ceil(missed.asked-missed.bits)), 1), mostExtra-p.start.Extra)
+		if more.build() != nil {
+			break
+		}
+		p, err = &more, more.measure(calibration, agreement)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // predicted is the time for all inputs that are asked together.
@@ -191,6 +217,8 @@ type start struct {
 	InputBound float64 `json:"input_bound"`
 	// Deviations are the groups' of each frozen norm, in the order of the layers.
 	Deviations [][]float64 `json:"deviations,omitempty"`
+	// Extra bits are planned beyond the precision asked.
+	Extra int `json:"extra_bits,omitempty"`
 }
 
 // build makes the circuit of a graph whose ranges and fits are known. The same graph
@@ -371,14 +399,15 @@ func (g *graph) fitAll(degree int, margin float64, samples, inputs [][]float64, 
 	}
 }
 
-// refuseFlat refuses fits whose leading factor vanishes, which no plan could scale.
+// refuseFlat refuses fits of degree 2 whose leading factor vanishes beside the others,
+// which no plan could scale.
 func (g *graph) refuseFlat() error {
 	for i := range g.stages {
 		s := &g.stages[i]
-		if s.act == nil {
+		if _, ok := s.act.(smooth); !ok || s.fit.degree() != 2 {
 			continue
 		}
-		if lead := math.Abs(s.fit.c[s.fit.degree()]); s.fit.degree() == 2 && lead < 1e-9 {
+		if lead := math.Abs(s.fit.c[2]); lead < 1e-9*(math.Abs(s.fit.c[0])+math.Abs(s.fit.c[1])) || lead == 0 {
 			return fmt.Errorf("he: stage %s: the fit over [%g, %g] is a straight line; calibrate with inputs that reach more of it, or set Options.Degree to 3", s.name, s.fit.mid-s.fit.half, s.fit.mid+s.fit.half)
 		}
 	}
@@ -403,6 +432,9 @@ const (
 	// noiseBits is what the last bits of a scaled value lose to errors.
 	noiseBits = 17
 )
+
+// bits is the precision that is planned for.
+func (p *Program) bits() int { return p.options.Precision + p.start.Extra }
 
 // compileLatency chooses the least degree with room for the depth, the slots and the
 // precision.
@@ -429,11 +461,11 @@ func (p *Program) compileLatency() error {
 			primes++
 		}
 		scale := min(spare/primes, maxScale)
-		if scale < p.options.Precision+noiseBits {
-			why = fmt.Sprintf("depth %d leaves %d bits for each value, %d are needed for a precision of %d bits", top, scale, p.options.Precision+noiseBits, p.options.Precision)
+		if scale < p.bits()+noiseBits {
+			why = fmt.Sprintf("depth %d leaves %d bits for each value, %d are needed for a precision of %d bits", top, scale, p.bits()+noiseBits, p.bits())
 			continue
 		}
-		for ; scale >= p.options.Precision+noiseBits; scale-- {
+		for ; scale >= p.bits()+noiseBits; scale-- {
 			logQ := []int{scale + headroom}
 			for range top {
 				logQ = append(logQ, scale)

@@ -34,22 +34,25 @@
 // schema beyond it is refused on both sides.
 //
 // The client learns its outputs and the [Schema], which shows the network's shape and
-// which inputs its first layer reads, but no weights. In mode Latency, coefficients of
-// the answer that are not outputs are masked uniformly. The noise of an answer is not
-// flooded and does depend on weights: a client who may ask many queries of its own
-// choice can learn about the model from outputs as with any service, and from that noise.
-// Limit queries ([HandlerOptions]) if the weights matter.
+// which inputs its first layer reads. The weights are not hidden from it: an answer is a
+// function of query, keys and weights alone, nothing is drawn to drown it. In mode Batch,
+// whose weights are integers, one query of an affine program gives equations enough to
+// solve for them. In mode Latency coefficients that are not outputs decrypt to noise, but the
+// answer still lets a guess of the weights be confirmed, and its errors depend on them.
+// Serve models whose weights may be known to those who ask.
 //
 // # What is not protected
 //
 //   - Integrity. A server may answer anything; nothing proves that it ran the model.
 //   - Published outputs. Exact decryptions shown to the server endanger the secret key
 //     (Li and Micciancio 2021). [Client.Decrypt] is for the key's owner alone;
-//     [Client.DecryptPublic] adds noise with a stated bound.
+//     [Client.DecryptPublic] adds noise that drowns errors up to a stated bound, which is
+//     measured on the calibration inputs, not proved: publish nothing of inputs that may
+//     leave the calibrated ranges.
 //   - Inputs beyond those calibrated. [Client.Encrypt] refuses values beyond
 //     [Schema.InputBound], but inputs unlike the calibration's may leave the activations'
-//     range, and their outputs are then wrong without notice. [Program.Assess] counts
-//     such inputs of a test set.
+//     range, and their outputs, in mode Batch those of the whole query, are then wrong
+//     without notice. [Program.Assess] counts such inputs of a test set.
 //   - The calibration inputs: their ranges enter the program.
 //   - Timing of the client's own decryption, on a machine shared with an attacker.
 package he

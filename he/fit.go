@@ -25,6 +25,9 @@ func (p exactly) at(x float64) float64 {
 	return y
 }
 
+// mostDegree is that of an activation's polynomial.
+const mostDegree = 31
+
 // smooth is an activation that is no polynomial.
 type smooth func(float64) float64
 
@@ -44,6 +47,9 @@ func functionOf(layer nn.Layer) (function, error) {
 		}
 		if len(p) == 1 {
 			return nil, errors.New("its polynomial is constant")
+		}
+		if degree := len(p) - 1; degree > mostDegree {
+			return nil, fmt.Errorf("its polynomial has degree %d, at most %d is taken", degree, mostDegree)
 		}
 		return p, nil
 	case nn.ReLU:

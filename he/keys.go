@@ -19,7 +19,7 @@ type EvaluationKeys struct {
 	rotations []*rlwe.GaloisKey        // in the order of the schema
 }
 
-// level makes lattigo's option for a key that is used up to a level.
+// keyLevel makes lattigo's option for a key that is used up to a level.
 func keyLevel(params hefloat.Parameters, level int) rlwe.EvaluationKeyParameters {
 	p := params.MaxLevelP()
 	return rlwe.EvaluationKeyParameters{LevelQ: &level, LevelP: &p}

@@ -173,8 +173,7 @@ func TestFrozenNormIsExactForItsOwnDeviation(t *testing.T) {
 	x := examples(1, 6, 1)
 	shifted := [][]float32{make([]float32, 6)}
 	for j, v := range x[0] {
-		shifted[0][j] = v/2 + (1 - v) // mirrored and moved: another mean, half the deviation
-		shifted[0][j] = 1 - v         // mirrored: another mean, the same deviation
+		shifted[0][j] = 1 - v // mirrored: another mean, the same deviation
 	}
 	p, err := Compile(m, x, Options{FreezeNorms: true})
 	require.NoError(t, err)
@@ -232,4 +231,39 @@ func TestCompileRefuses(t *testing.T) {
 	m.Params()[1] = float32(math.Inf(1))
 	_, err = Compile(m, x, Options{})
 	require.ErrorContains(t, err, "parameter 1 of the model is +Inf")
+}
+
+// Squares of small numbers are squares.
+func TestSmallSquareIsNotFlat(t *testing.T) {
+	m := network(t, nn.Shape{4}, nn.Linear{Out: 3}, nn.Square{}, nn.Linear{Out: 2})
+	for _, p := range m.Parameters() {
+		for i := range p.Size() {
+			switch p.Name {
+			case "0.weight":
+				m.Params()[p.Offset+i] *= 1e-5
+			case "2.weight":
+				m.Params()[p.Offset+i] *= 1e10
+			}
+		}
+	}
+	x := examples(10, 4, 1)
+	p, err := Compile(m, x, Options{})
+	require.NoError(t, err)
+	a, err := p.Assess(x)
+	require.NoError(t, err)
+	require.Greater(t, a.PrecisionBits, 8.)
+}
+
+func TestPolynomialOfHighDegree(t *testing.T) {
+	for _, degree := range []int{31, 32, 100} {
+		c := make([]float32, degree+1)
+		c[1], c[degree] = .5, .01
+		m := network(t, nn.Shape{4}, nn.Linear{Out: 3}, nn.Polynomial{Coefficients: c}, nn.Linear{Out: 2})
+		_, err := Compile(m, examples(10, 4, 1), Options{})
+		if degree <= mostDegree {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, fmt.Sprintf("its polynomial has degree %d, at most 31 is taken", degree))
+		}
+	}
 }

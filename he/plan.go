@@ -177,13 +177,7 @@ func (p *planner) search(ops [][]operation, at []layout, ms float64) {
 		for i := range choice {
 			t += choice[i].ms
 		}
-		level := p.z[k]
-		switch s := &p.stages[k]; {
-		case s.square:
-			t += p.cost.rotation(level) + p.cost.rescale(level)
-		case s.series != nil:
-			t += float64(len(s.series)) * p.cost.rotation(level)
-		}
+		t += p.stages[k].activationCost(p.cost, p.z[k])
 		p.search(append(ops[:k:k], choice), append(at[:k+1:k+1], choice[0].layout()), t)
 	}
 }

@@ -164,6 +164,9 @@ func (f *programFile) check() error {
 	if !(f.Start.InputBound > 0 && finite(f.Start.InputBound)) {
 		return fmt.Errorf("input_bound is %g, must be positive and below 1e100", f.Start.InputBound)
 	}
+	if f.Start.Extra < 0 || f.Start.Extra > mostExtra {
+		return fmt.Errorf("extra_bits is %d, allowed are 0 to %d", f.Start.Extra, mostExtra)
+	}
 	for i, group := range f.Start.Deviations {
 		for _, d := range group {
 			if !(d > 0 && finite(d)) {

@@ -1,6 +1,8 @@
 package he
 
 import (
+	"encoding/json"
+	"fmt"
 	"math"
 	"testing"
 
@@ -73,5 +75,22 @@ func TestErrorBoundHolds(t *testing.T) {
 				require.InDelta(t, want, got[j], p.Schema().ErrorBound()/2)
 			}
 		}
+	}
+}
+
+// A server cannot have its clients publish what is exact.
+func TestStatedErrorHasAFloor(t *testing.T) {
+	for _, mode := range []Mode{Latency, Batch} {
+		schema := small(t, mode).Schema()
+		require.Greater(t, schema.ErrorBound(), schema.leastError())
+		text, err := json.Marshal(schema)
+		require.NoError(t, err)
+		var fields map[string]json.RawMessage
+		require.NoError(t, json.Unmarshal(text, &fields))
+		fields["error_bound"] = json.RawMessage(fmt.Sprint(schema.leastError() / 1.01))
+		text, err = json.Marshal(fields)
+		require.NoError(t, err)
+		var s Schema
+		require.ErrorContains(t, json.Unmarshal(text, &s), "fresh noise alone")
 	}
 }

@@ -1,9 +1,11 @@
 package he
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -33,9 +35,9 @@ type Report struct {
 	// FitAgreement is the part of the calibration inputs whose largest output stays the
 	// same with fitted activations, in the clear.
 	FitAgreement float64 `json:"fit_agreement"`
-	// PrecisionBits is -log2 of the largest error of an output of the calibration inputs
-	// that were encrypted, relative to the largest output.
-	PrecisionBits float64 `json:"precision_bits"`
+	// ArithmeticBits is -log2 of the largest error that encryption made in an output of
+	// the calibration inputs that were encrypted, relative to the largest output.
+	ArithmeticBits float64 `json:"arithmetic_bits"`
 	// OutputBits are the same for each output, against the model itself: fits included.
 	OutputBits []float64 `json:"output_bits"`
 	Probes     int       `json:"probes"`
@@ -100,34 +102,69 @@ func (r Report) WriteText(w io.Writer) error {
 	}
 	fmt.Fprintf(&b, "; in all %.2f MB seeded; query %.2f MB, answer %.2f MB\n", float64(r.KeyBytes)/1e6, float64(r.QueryBytes)/1e6, float64(r.AnswerBytes)/1e6)
 	fmt.Fprintf(&b, "inputs within ±%.4g, ranges with a margin of %.0f%%; labels kept by the fits: %.2f%% of the calibration inputs\n", r.InputBound, 100*r.Margin, 100*r.FitAgreement)
-	fmt.Fprintf(&b, "precision over %d encrypted calibration inputs: %.1f bits, of each output against the model %.1f; predicted %.1f ms\n", r.Probes, r.PrecisionBits, r.OutputBits, r.PredictedMS)
+	fmt.Fprintf(&b, "precision over %d encrypted calibration inputs: %.1f bits of the arithmetic, of each output against the model %.1f; predicted %.1f ms\n", r.Probes, r.ArithmeticBits, r.OutputBits, r.PredictedMS)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// probes is the number of calibration inputs that compilation encrypts.
+// probes is the number of calibration inputs that compilation encrypts in mode Latency.
 const probes = 4
+
+// probesOf are the inputs that bring some activation nearest to the end of its range, and
+// then the first. In mode Batch they are as many as one query holds.
+func (p *Program) probesOf(calibration [][]float32) [][]float32 {
+	if p.schema.mode == Batch {
+		return calibration[:min(len(calibration), p.schema.params.Slots())]
+	}
+	if len(calibration) <= probes {
+		return calibration
+	}
+	far := make([]float64, len(calibration))
+	for i, x := range calibration {
+		p.graph.evaluate(widened(x), true, func(k int, z []float64) {
+			if s := &p.graph.stages[k]; s.act != nil {
+				for _, v := range z {
+					far[i] = max(far[i], math.Abs(v-s.fit.mid)/s.fit.half)
+				}
+			}
+		})
+	}
+	order := make([]int, len(calibration))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(far[j], far[i]) })
+	var some [][]float32
+	for _, i := range order[:probes] {
+		some = append(some, calibration[i])
+	}
+	return some
+}
+
+// imprecise says that encryption costs more bits than were asked.
+type imprecise struct{ bits, asked float64 }
+
+func (e imprecise) Error() string {
+	return fmt.Sprintf("he: encryption leaves %.1f bits of the outputs of calibration inputs, %g were asked; calibrate with inputs that show the full range, or ask for less", e.bits, e.asked)
+}
 
 // measure runs the program on calibration inputs, fills in the report and refuses a
 // program that misses the precision asked.
 func (p *Program) measure(calibration [][]float32, agreement float64) error {
-	n := min(probes, len(calibration))
-	if p.schema.mode == Batch {
-		n = min(len(calibration), p.schema.params.Slots())
-	}
-	a, worst, err := p.assess(calibration[:n])
+	some := p.probesOf(calibration)
+	a, worst, err := p.assess(some)
 	if err != nil {
 		return err
 	}
 	last := p.graph.stages[len(p.graph.stages)-1]
 	biggest := max(math.Abs(last.lo), math.Abs(last.hi), 1e-30)
 	p.fillReport(agreement)
-	p.report.Probes, p.report.OutputBits = n, a.OutputBits
-	p.report.PrecisionBits = bitsOf(worst, biggest)
-	if !(p.report.PrecisionBits >= float64(p.options.Precision)) {
-		return fmt.Errorf("he: the program is right to %.1f bits on its calibration inputs, %d were asked; raise Options.LogN or calibrate with inputs that show the full range", p.report.PrecisionBits, p.options.Precision)
+	p.report.Probes, p.report.OutputBits = len(some), a.OutputBits
+	p.report.ArithmeticBits = bitsOf(worst, biggest)
+	if !(p.report.ArithmeticBits >= float64(p.options.Precision)) {
+		return imprecise{p.report.ArithmeticBits, float64(p.options.Precision)}
 	}
-	p.schema.errorBound = 16 * max(worst, biggest*1e-12)
+	p.schema.errorBound = max(16*max(worst, biggest*1e-12), p.schema.leastError())
 	return p.schema.finish()
 }
 
@@ -192,7 +229,7 @@ func (s *canonical) activationCost(by cost, level int) float64 {
 
 // measured takes what a run has found over from another report.
 func (r *Report) measured(from Report) {
-	r.PrecisionBits, r.OutputBits, r.Probes = from.PrecisionBits, from.OutputBits, from.Probes
+	r.ArithmeticBits, r.OutputBits, r.Probes = from.ArithmeticBits, from.OutputBits, from.Probes
 }
 
 // describe fills in what the plan does at stage k.

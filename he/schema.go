@@ -149,6 +149,8 @@ func (s *Schema) finish() (err error) {
 		return fmt.Errorf("he: schema's outputs is %d, allowed are 1 to %d", s.outputs, 1<<20)
 	case !positive(s.inputBound) || !positive(s.outputGain) || !positive(s.scale) || !positive(s.errorBound):
 		return fmt.Errorf("he: schema's input_bound %g, output_gain %g, scale %g and error_bound %g must be positive and finite", s.inputBound, s.outputGain, s.scale, s.errorBound)
+	case s.errorBound < s.leastError():
+		return fmt.Errorf("he: schema's error_bound is %g, fresh noise alone makes errors of %g", s.errorBound, s.leastError())
 	case s.level < 0 || s.level > top:
 		return fmt.Errorf("he: schema's level is %d, allowed are 0 to %d", s.level, top)
 	case s.degree < 1 || s.degree > 2:
@@ -232,8 +234,17 @@ func (s *Schema) Capacity() int {
 func (s *Schema) Rotations() []Rotation { return slices.Clone(s.rotations) }
 
 // ErrorBound is the bound on an output's error that [Client.DecryptPublic] hides: 16
-// times the largest that compilation saw on the calibration inputs' encryptions.
+// times the largest that compilation saw on the calibration inputs' encryptions. It is
+// measured, not proved, and says nothing of inputs that leave the calibrated ranges.
 func (s *Schema) ErrorBound() float64 { return s.errorBound }
+
+// leastError is the error that the noise of a fresh encryption at the answer's scale alone
+// would make in an output: its deviation of 3.2 in each coefficient is √N times that in a
+// slot. A schema that states less would have its clients publish what is exact.
+func (s *Schema) leastError() float64 {
+	n := float64(int(1) << s.params.LogN)
+	return s.outputGain * 3.2 * math.Sqrt(n) / s.scale
+}
 
 // ciphertexts is the number of ciphertexts in a query.
 func (s *Schema) ciphertexts() int {

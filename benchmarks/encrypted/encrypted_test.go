@@ -173,7 +173,7 @@ func sizes(b *testing.B, e encrypted) {
 	b.ReportMetric(float64(s.KeyBytes())/1e6, "key-MB")
 	b.ReportMetric(float64(s.QueryBytes())/1e6, "query-MB")
 	b.ReportMetric(float64(s.AnswerBytes())/1e6, "answer-MB")
-	b.ReportMetric(e.program.Report().PrecisionBits, "bits")
+	b.ReportMetric(e.program.Report().ArithmeticBits, "bits")
 }
 
 // BenchmarkLatency evaluates one input.

@@ -133,8 +133,8 @@ type result struct {
 	AccuracyPlainSent float64 `json:"accuracy_plain_sent"` // on the digits that were sent
 	AccuracyEncrypted float64 `json:"accuracy_encrypted"`
 	Agreement         float64 `json:"agreement"`
-	// Disagreements whose two largest plain outputs are closer than twice the largest
-	// error are within the precision of a tie.
+	// Disagreements whose two labels' plain outputs are closer than twice the largest error
+	// of the digits whose labels agree are within the precision of a tie.
 	Disagreements       int     `json:"disagreements"`
 	DisagreementsOfTies int     `json:"disagreements_of_ties"`
 	PrecisionBits       float64 `json:"precision_bits"`  // against the network, fits included
@@ -218,7 +218,7 @@ func run(args []string, out io.Writer) (err error) {
 		}
 		return p.Report().WriteText(out)
 	}
-	rows, err := inputs(features, normalise, test.Rows())
+	rows, err := inputs(m, features, normalise, test.Rows())
 	if err != nil {
 		return err
 	}
@@ -242,7 +242,7 @@ func run(args []string, out io.Writer) (err error) {
 	res.EvalMS, res.RotationMS, res.EvalOverRotation = server.EvalMS, server.RotationMS, server.Ratio
 	res.Capacity, res.AmortisedMS = server.Capacity, server.EvalMS/float64(server.Capacity)
 	res.KeyBytes, res.QueryBytes, res.AnswerBytes = r.KeyBytes, r.QueryBytes, r.AnswerBytes
-	res.SecurityBits, res.LogN, res.LogQP, res.ArithmeticBits = r.SecurityBits, r.LogN, r.LogQP, r.PrecisionBits
+	res.SecurityBits, res.LogN, res.LogQP, res.ArithmeticBits = r.SecurityBits, r.LogN, r.LogQP, r.ArithmeticBits
 	if s.json != "" {
 		if err := report.JSON(s.json, res); err != nil {
 			return err
@@ -286,13 +286,19 @@ func (s settings) trainTo(file string, train *mnist.Set, res *result, out io.Wri
 	return m.Save(file, metadata)
 }
 
-// inputs computes what the model reads.
-func inputs(features string, normalise *nn.Model, images [][]float32) ([][]float32, error) {
+// inputs computes what the model reads, once normalised.
+func inputs(m *nn.Model, features string, normalise *nn.Model, images [][]float32) ([][]float32, error) {
 	rows, err := prepare(features, images)
-	if err == nil && normalise != nil {
+	if err != nil {
+		return nil, err
+	}
+	if want := m.Input().Size(); len(rows[0]) != want {
+		return nil, fmt.Errorf("encrypted: the model reads %d values, an image gives %d", want, len(rows[0]))
+	}
+	if normalise != nil {
 		rows = nn.Predict(normalise, rows)
 	}
-	return rows, err
+	return rows, nil
 }
 
 func (o order) absolute() order {
@@ -411,43 +417,27 @@ func firstError(errs []error) error {
 // compare fills in how the encrypted outputs differ from the plain ones, and both from
 // the labels.
 func (r *result) compare(plain [][]float32, encrypted [][]float64, labels []int) {
-	rightPlain, rightSent, rightEncrypted, same := 0, 0, 0, 0
-	largest := 0.
+	rightPlain, rightSent, rightEncrypted := 0, 0, 0
 	for i, row := range plain {
-		label := best(row)
-		if label == labels[i] {
+		right := best(row) == labels[i]
+		if right {
 			rightPlain++
 		}
-		if i >= len(encrypted) {
-			continue
-		}
-		if label == labels[i] {
-			rightSent++
-		}
-		got := best(encrypted[i])
-		if got == labels[i] {
-			rightEncrypted++
-		}
-		if got == label {
-			same++
-		}
-		for j, v := range row {
-			largest = max(largest, math.Abs(float64(v)))
-			r.LargestError = max(r.LargestError, math.Abs(encrypted[i][j]-float64(v)))
-		}
-	}
-	for i, row := range encrypted {
-		if label := best(plain[i]); best(row) != label {
-			r.Disagreements++
-			if float64(plain[i][label]-plain[i][best(row)]) <= 2*r.LargestError {
-				r.DisagreementsOfTies++
+		if i < len(encrypted) {
+			if right {
+				rightSent++
+			}
+			if best(encrypted[i]) == labels[i] {
+				rightEncrypted++
 			}
 		}
 	}
 	n := float64(len(encrypted))
 	r.AccuracyPlain = float64(rightPlain) / float64(len(plain))
-	r.AccuracyPlainSent, r.AccuracyEncrypted, r.Agreement = float64(rightSent)/n, float64(rightEncrypted)/n, float64(same)/n
-	r.PrecisionBits = -math.Log2(max(r.LargestError/largest, 1e-16))
+	r.AccuracyPlainSent, r.AccuracyEncrypted = float64(rightSent)/n, float64(rightEncrypted)/n
+	a := he.Compare(plain[:len(encrypted)], encrypted)
+	r.Agreement, r.Disagreements, r.DisagreementsOfTies = a.Agreement, a.Disagreements, a.Ties
+	r.LargestError, r.PrecisionBits = a.LargestError, a.PrecisionBits
 }
 
 func best[T float32 | float64](v []T) int {

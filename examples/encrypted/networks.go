@@ -99,6 +99,9 @@ func load(name string) (m *nn.Model, features string, normalise *nn.Model, err e
 		return nil, "", nil, err
 	}
 	layers := m.Spec().Layers
+	if len(layers) == 0 || m.Output().Size() != mnist.Classes {
+		return nil, "", nil, fmt.Errorf("encrypted: the model in %s has %d layers and %d outputs, must have layers and %d outputs", name, len(layers), m.Output().Size(), mnist.Classes)
+	}
 	if norm, ok := layers[0].(nn.GroupNorm); ok && norm.NoAffine {
 		if normalise, err = nn.New(m.Input(), norm); err != nil {
 			return nil, "", nil, err

@@ -67,7 +67,7 @@ func compile(name, data string, options he.Options) (*he.Program, [][]float32, e
 	if err != nil {
 		return nil, nil, err
 	}
-	rows, err := inputs(features, normalise, test.Rows()[test.Len()-calibration:])
+	rows, err := inputs(m, features, normalise, test.Rows()[test.Len()-calibration:])
 	if err != nil {
 		return nil, nil, err
 	}
