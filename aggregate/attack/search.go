@@ -4,15 +4,18 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/sotto-ml/sotto/aggregate"
 )
 
 // Search is a line search for the strength of an attack on a rule: from Start, in
 // steps of Delta that double while they help, and then shrink by Ratio with each try
-// (as in ByzFL).
+// (as in ByzFL). The state that rules of package aggregate keep between rounds, also
+// inside a Chain or a Guard, is that of the server at the start of each try, and is left
+// alone; rules from elsewhere should keep none.
 type Search struct {
-	Rule  aggregate.Rule // the server's; stateful ones are tried on copies
+	Rule  aggregate.Rule // the server's
 	Evals int            // how often the rule may be run; 0 stands for 16
 	Start float64
 	Delta float64 // positive; 0 stands for 10
@@ -84,21 +87,32 @@ func (s Search) damage(honest [][]float32, f int, mean, base, way []float32) fun
 	}
 }
 
-// tried is a rule whose state is not the server's.
+// tried is a rule that goes on from where another is, and leaves its state alone.
 func tried(rule aggregate.Rule) aggregate.Rule {
 	switch r := rule.(type) {
-	case *aggregate.CenteredClipping:
-		c := *r
-		return &c
+	case *aggregate.CenteredClipping: // not *r, which holds a buffer that a call overwrites
+		return &aggregate.CenteredClipping{Tau: r.Tau, Steps: r.Steps, Momentum: slices.Clone(r.Momentum)}
 	case *aggregate.FoolsGold:
-		c := *r
-		return &c
+		history := slices.Clone(r.History)
+		for i, row := range history {
+			history[i] = slices.Clone(row)
+		}
+		return &aggregate.FoolsGold{Confidence: r.Confidence, Forget: r.Forget, History: history}
 	case aggregate.Chain:
-		c := append(aggregate.Chain(nil), r...)
+		c := slices.Clone(r)
 		for i := range c {
 			c[i] = tried(c[i])
 		}
 		return c
+	case *aggregate.Chain:
+		return tried(*r)
+	case aggregate.Guard:
+		if of := r.Rule; of != nil {
+			r.Rule = func(f int) aggregate.Rule { return tried(of(f)) }
+		}
+		return r
+	case *aggregate.Guard:
+		return tried(*r)
 	}
 	return rule
 }
