@@ -41,36 +41,62 @@ func number(field string, x float64) error {
 }
 
 // moments are the mean and, of two rows at least, the standard deviation (divisor
-// n-1) of each coordinate.
+// n-1) of each coordinate, summed in float64 in the rows' order.
 func moments(rows [][]float32) (mean, deviation []float32) {
 	n, d := len(rows), len(rows[0])
 	mean, deviation = make([]float32, d), make([]float32, d)
 	const block = 1 << 10
-	var sum, squares [block]float64
+	var sums, offs [block]float64
 	for a := 0; a < d; a += block {
 		b := min(a+block, d)
-		clear(sum[:])
-		clear(squares[:])
-		for _, row := range rows {
-			for j, x := range row[a:b] {
-				sum[j] += float64(x)
-			}
-		}
-		for j := range b - a {
+		sum, squares := sums[:b-a], offs[:b-a]
+		clear(sum)
+		clear(squares)
+		addRows(sum, rows, a)
+		for j := range sum {
 			sum[j] /= float64(n)
 			mean[a+j] = float32(sum[j])
 		}
-		for _, row := range rows {
-			for j, x := range row[a:b] {
-				off := float64(x) - sum[j]
-				squares[j] += off * off
-			}
-		}
-		for j := range b - a {
-			deviation[a+j] = float32(math.Sqrt(squares[j] / float64(max(n-1, 1))))
+		addSquares(squares, sum, rows, a)
+		for j, x := range squares {
+			deviation[a+j] = float32(math.Sqrt(x / float64(max(n-1, 1))))
 		}
 	}
 	return mean, deviation
+}
+
+// addRows adds the rows' values from a on, four rows at a time.
+func addRows(sum []float64, rows [][]float32, a int) {
+	b := a + len(sum)
+	for ; len(rows) >= 4; rows = rows[4:] {
+		r, s, t, u := rows[0][a:b], rows[1][a:b], rows[2][a:b], rows[3][a:b]
+		for j := range sum {
+			sum[j] = sum[j] + float64(r[j]) + float64(s[j]) + float64(t[j]) + float64(u[j])
+		}
+	}
+	for _, row := range rows {
+		for j, x := range row[a:b] {
+			sum[j] += float64(x)
+		}
+	}
+}
+
+// addSquares adds the squares of their distances from the mean.
+func addSquares(squares, mean []float64, rows [][]float32, a int) {
+	b := a + len(squares)
+	for ; len(rows) >= 4; rows = rows[4:] {
+		r, s, t, u := rows[0][a:b], rows[1][a:b], rows[2][a:b], rows[3][a:b]
+		for j, m := range mean[:len(squares)] {
+			x, y, z, w := float64(r[j])-m, float64(s[j])-m, float64(t[j])-m, float64(u[j])-m
+			squares[j] = squares[j] + float64(x*x) + float64(y*y) + float64(z*z) + float64(w*w)
+		}
+	}
+	for _, row := range rows {
+		for j, x := range row[a:b] {
+			off := float64(x) - mean[j]
+			squares[j] += float64(off * off)
+		}
+	}
 }
 
 // along fills rows with base + step·direction.

@@ -40,6 +40,54 @@ func distance2(x, y []float32) (sum float64) {
 	return sum
 }
 
+// TestMoments: IPM and ALIE send the moments of each column, to the last bit, whatever
+// the number of rows and of columns.
+func TestMoments(t *testing.T) {
+	for n := 1; n <= 9; n++ {
+		for _, d := range []int{1, 1023, 1024, 2500} {
+			honest := honestRows(uint64(n), n, d)
+			honest[n-1][0], honest[0][d-1] = 3e38, -1e-42
+			liars := empty(3, d)
+			mean, sum := make([]float32, d), make([]float32, d)
+			for j := range d {
+				m, squares := 0.0, 0.0
+				for _, row := range honest {
+					m += float64(row[j])
+				}
+				m /= float64(n)
+				for _, row := range honest {
+					squares += float64((float64(row[j]) - m) * (float64(row[j]) - m))
+				}
+				mean[j] = float32(m)
+				sum[j] = float32(float64(mean[j]) + float64(float32(math.Sqrt(squares/float64(max(n-1, 1))))))
+			}
+			require.NoError(t, attack.IPM{Tau: -1}.Forge(liars, honest))
+			require.Equal(t, mean, liars[1], "mean of %d rows of %d", n, d)
+			require.NoError(t, attack.ALIE{Tau: 1}.Forge(liars, honest))
+			require.Equal(t, sum, liars[2], "mean and deviation of %d rows of %d", n, d)
+		}
+	}
+}
+
+// TestOptimal: the optimal forms send the fixed ones of their own strength.
+func TestOptimal(t *testing.T) {
+	honest, got, want := honestRows(1, 9, 50), empty(2, 50), empty(2, 50)
+	for seed, rule := range []aggregate.Rule{aggregate.Mean{}, aggregate.Krum{F: 2}, aggregate.Median{}} {
+		honest := append(honest, honestRows(uint64(seed+2), 1, 50)...)
+		ipm, alie := attack.OptimalIPM{Search: attack.Search{Rule: rule}}, attack.OptimalALIE{Search: attack.Search{Rule: rule}}
+		tau, err := ipm.Tau(honest, 2)
+		require.NoError(t, err)
+		require.NoError(t, ipm.Forge(got, honest))
+		require.NoError(t, attack.IPM{Tau: tau}.Forge(want, honest))
+		require.Equal(t, want, got)
+		tau, err = alie.Tau(honest, 2)
+		require.NoError(t, err)
+		require.NoError(t, alie.Forge(got, honest))
+		require.NoError(t, attack.ALIE{Tau: tau}.Forge(want, honest))
+		require.Equal(t, want, got)
+	}
+}
+
 // TestWithin: MinMax and MinSum go to their bound and not beyond.
 func TestWithin(t *testing.T) {
 	honest := honestRows(1, 9, 50)

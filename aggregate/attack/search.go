@@ -122,18 +122,28 @@ type OptimalIPM struct{ Search }
 
 // Tau is that strength, for f liars.
 func (a OptimalIPM) Tau(honest [][]float32, f int) (float64, error) {
+	_, tau, err := a.tau(honest, f)
+	return tau, err
+}
+
+func (a OptimalIPM) tau(honest [][]float32, f int) (mean []float32, tau float64, err error) {
 	s, err := a.defaults()
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	if err := check(nil, honest); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
-	mean, _ := moments(honest)
-	way := make([]float32, len(mean))
-	along([][]float32{way}, nil, -1, mean)
-	tau, _, err := s.best(s.damage(honest, f, mean, nil, way))
-	return tau, err
+	mean, _ = moments(honest)
+	tau, _, err = s.best(s.damage(honest, f, mean, nil, negative(mean)))
+	return mean, tau, err
+}
+
+// negative is a row with its signs turned.
+func negative(row []float32) []float32 {
+	out := make([]float32, len(row))
+	along([][]float32{out}, nil, -1, row)
+	return out
 }
 
 // Forge implements [Attack].
@@ -141,11 +151,12 @@ func (a OptimalIPM) Forge(liars, honest [][]float32) error {
 	if err := check(liars, honest); err != nil {
 		return err
 	}
-	tau, err := a.Tau(honest, len(liars))
+	mean, tau, err := a.tau(honest, len(liars))
 	if err != nil {
 		return err
 	}
-	return IPM{tau}.Forge(liars, honest)
+	along(liars, nil, -tau, mean)
+	return nil
 }
 
 // OptimalALIE is [ALIE] of the strength that does the rule the most damage.
@@ -153,16 +164,21 @@ type OptimalALIE struct{ Search }
 
 // Tau is that strength, for f liars.
 func (a OptimalALIE) Tau(honest [][]float32, f int) (float64, error) {
+	_, _, tau, err := a.tau(honest, f)
+	return tau, err
+}
+
+func (a OptimalALIE) tau(honest [][]float32, f int) (mean, deviation []float32, tau float64, err error) {
 	s, err := a.defaults()
 	if err != nil {
-		return 0, err
+		return nil, nil, 0, err
 	}
 	if err := check(nil, honest); err != nil {
-		return 0, err
+		return nil, nil, 0, err
 	}
-	mean, deviation := moments(honest)
-	tau, _, err := s.best(s.damage(honest, f, mean, mean, deviation))
-	return tau, err
+	mean, deviation = moments(honest)
+	tau, _, err = s.best(s.damage(honest, f, mean, mean, deviation))
+	return mean, deviation, tau, err
 }
 
 // Forge implements [Attack].
@@ -170,11 +186,12 @@ func (a OptimalALIE) Forge(liars, honest [][]float32) error {
 	if err := check(liars, honest); err != nil {
 		return err
 	}
-	tau, err := a.Tau(honest, len(liars))
+	mean, deviation, tau, err := a.tau(honest, len(liars))
 	if err != nil {
 		return err
 	}
-	return ALIE{tau}.Forge(liars, honest)
+	along(liars, mean, tau, deviation)
+	return nil
 }
 
 // Adaptive knows the rule and the honest rows, and searches in many directions from
