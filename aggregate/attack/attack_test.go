@@ -121,46 +121,6 @@ func TestWithin(t *testing.T) {
 	require.Equal(t, same[0], liars[0])
 }
 
-// TestAdaptive: who searches with the rule in hand does at least the damage of fixed
-// attacks to it, and bounded damage to a robust one.
-func TestAdaptive(t *testing.T) {
-	const n, f, d = 12, 3, 60
-	honest := honestRows(3, n, d)
-	mean, err := aggregate.Mean{}.Aggregate(nil, honest, nil)
-	require.NoError(t, err)
-	spread := 0.0
-	for _, row := range honest {
-		spread += distance2(row, mean) / n
-	}
-	for _, rule := range []aggregate.Rule{aggregate.TrimmedMean{F: f}, aggregate.Chain{aggregate.NNM{F: f}, aggregate.Median{}}, &aggregate.CenteredClipping{Tau: 3, Steps: 3}} {
-		damage := func(a attack.Attack) float64 {
-			liars := empty(f, d)
-			require.NoError(t, a.Forge(liars, honest))
-			if c, ok := rule.(*aggregate.CenteredClipping); ok {
-				require.Nil(t, c.Momentum, "the server's state is left alone")
-				rule = &aggregate.CenteredClipping{Tau: c.Tau, Steps: c.Steps}
-			}
-			out, err := rule.Aggregate(nil, append(slices.Clone(honest), liars...), nil)
-			require.NoError(t, err)
-			if c, ok := rule.(*aggregate.CenteredClipping); ok {
-				c.Momentum = nil
-			}
-			return distance2(out, mean)
-		}
-		adaptive := damage(attack.Adaptive{Rule: rule, Evals: 24, Random: 2, Seed: 1})
-		for _, a := range []attack.Attack{attack.SignFlip{}, attack.Mimic{Client: -1}, attack.ALIE{Tau: attack.ALIETau(n+f, f)}} {
-			require.GreaterOrEqual(t, adaptive, 0.9*damage(a), "%T on %T", a, rule)
-		}
-		if k, ok := rule.(interface{ Kappa(n, f int) float64 }); ok {
-			require.LessOrEqual(t, adaptive, k.Kappa(n+f, f)*spread)
-		}
-	}
-	optimal := attack.OptimalALIE{Search: attack.Search{Rule: aggregate.Mean{}}}
-	tau, err := optimal.Tau(honest, f)
-	require.NoError(t, err)
-	require.Greater(t, tau, 1e5, "the mean has no bound: each step doubles")
-}
-
 func TestKnownStrengths(t *testing.T) {
 	// 50 clients of whom 12 lie: 14 supporters, and the normal quantile of 24/38.
 	require.InDelta(t, 0.33604, attack.ALIETau(50, 12), 1e-4)
@@ -205,7 +165,10 @@ func TestRefusals(t *testing.T) {
 		{"Target has 1 values", attack.ModelReplacement{Target: []float32{1}}},
 		{"Boost is -1", attack.ModelReplacement{Target: make([]float32, 3), Boost: -1}},
 		{"Search.Rule is missing", attack.OptimalIPM{}},
-		{"Search.Rule is missing", attack.Adaptive{}},
+		{"Adaptive.Rule is missing", attack.Adaptive{}},
+		{"Adaptive.Evals is -1", attack.Adaptive{Rule: aggregate.Mean{}, Evals: -1}},
+		{"Adaptive.Random is -1", attack.Adaptive{Rule: aggregate.Mean{}, Random: -1}},
+		{"TrimmedMean.F is 4 of 7", attack.Adaptive{Rule: aggregate.TrimmedMean{F: 4}}},
 		{"Search of -1 Evals", attack.OptimalALIE{Search: attack.Search{Rule: aggregate.Mean{}, Evals: -1}}},
 		{"TrimmedMean.F is 4 of 7", attack.OptimalALIE{Search: attack.Search{Rule: aggregate.TrimmedMean{F: 4}}}},
 	} {

@@ -42,7 +42,8 @@ func (s Search) defaults() (Search, error) {
 	return s, nil
 }
 
-// best is the strength of the greatest damage found, and the damage.
+// best is the strength of the greatest damage found, and the damage. A strength that
+// the rule refuses gains nothing, unless it is the first.
 func (s Search) best(damage func(tau float64) (float64, error)) (tau, most float64, err error) {
 	tau = s.Start
 	if most, err = damage(tau); err != nil {
@@ -51,10 +52,7 @@ func (s Search) best(damage func(tau float64) (float64, error)) (tau, most float
 	delta, growing := s.Delta, true
 	for range s.Evals - 1 {
 		at, err := damage(tau + delta)
-		if err != nil {
-			return 0, 0, err
-		}
-		better := at > most
+		better := err == nil && at > most
 		if better {
 			tau, most = tau+delta, at
 		}
@@ -194,14 +192,18 @@ func (a OptimalALIE) Forge(liars, honest [][]float32) error {
 	return nil
 }
 
-// Adaptive knows the rule and the honest rows, and searches in many directions from
-// the honest mean, both ways, from a hundredth of the honest rows' spread on: against
-// the mean, its sign, and the deviation, towards the row farthest out and away from
-// it, and in random ones. It sends what does the most damage: at least as much as any
-// of the rows it tried.
+// Adaptive knows the rule and the honest rows, and sends the row that does the most
+// damage of all that it tries. These are, first, the rows of [SignFlip], [IPM] of 0.1,
+// 0.5 and 10, [ALIE] of 0, 1 and [ALIETau], [OptimalIPM] and [OptimalALIE] as they are
+// by default, [MinMax] and [MinSum] in each direction, and [Mimic] of each honest row.
+// Then it leaves the honest mean by the mean, its sign, the deviation, the row farthest
+// out, the worst row so far, and at random, both ways: from a hundredth of the honest
+// rows' spread on by doublings, until four in a row gain nothing, 32 at most, and closes
+// in on the best by Evals more. For n honest rows the rule is run at most
+// n + 45 + (10 + 2 Random) (32 + Evals) times. A row that the rule refuses gains nothing.
 type Adaptive struct {
-	Rule   aggregate.Rule // the server's
-	Evals  int            // of the rule, in each direction; 0 stands for 12
+	Rule   aggregate.Rule // the server's, as in [Search]
+	Evals  int            // of the rule, to close in; 0 stands for 12
 	Random int            // directions at random
 	Seed   uint64         // of those
 }
@@ -214,19 +216,86 @@ func (a Adaptive) Forge(liars, honest [][]float32) error {
 	if a.Evals == 0 {
 		a.Evals = 12
 	}
+	if a.Rule == nil {
+		return fmt.Errorf("attack: Adaptive.Rule is missing")
+	}
+	if a.Evals < 1 {
+		return fmt.Errorf("attack: Adaptive.Evals is %d, must be at least 0", a.Evals)
+	}
+	if a.Random < 0 {
+		return fmt.Errorf("attack: Adaptive.Random is %d, must be at least 0", a.Random)
+	}
+	s, err := Search{Rule: a.Rule}.defaults()
+	if err != nil {
+		return err
+	}
+	f := len(liars)
 	mean, deviation := moments(honest)
-	signs, _ := AgainstSign.of("", mean, deviation)
-	far, farthest := 0, 0.0
-	for i, row := range honest {
-		if d2 := squared(row, mean); d2 > farthest {
-			far, farthest = i, d2
+	most, err := s.damage(honest, f, mean, mean, mean)(0)
+	if err != nil {
+		return err
+	}
+	worst := slices.Clone(mean)
+	// keep takes base + tau way if it is the worst so far.
+	keep := func(damage, tau float64, base, way []float32) {
+		if damage > most {
+			most = damage
+			along([][]float32{worst}, base, tau, way)
 		}
 	}
-	out := make([]float32, len(mean))
-	for j, x := range honest[far] {
-		out[j] = x - mean[j]
+	for _, way := range []struct{ base, way []float32 }{{nil, negative(mean)}, {mean, deviation}} {
+		if tau, damage, err := s.best(s.damage(honest, f, mean, way.base, way.way)); err == nil {
+			keep(damage, tau, way.base, way.way)
+		}
 	}
-	ways := [][]float32{mean, signs, deviation, out}
+	row := make([]float32, len(mean))
+	for _, fixed := range a.fixed(len(honest), f) {
+		if err := fixed.Forge([][]float32{row}, honest); err != nil {
+			return err
+		}
+		if damage, err := s.damage(honest, f, mean, nil, row)(1); err == nil {
+			keep(damage, 1, nil, row)
+		}
+	}
+	ways, spread := a.ways(honest, mean, deviation, worst)
+	for _, way := range ways {
+		size := norm(way)
+		if size == 0 {
+			continue
+		}
+		for _, sign := range []float64{1, -1} {
+			unit := make([]float32, len(mean))
+			along([][]float32{unit}, nil, sign/size, way)
+			tau, damage := climb(s.damage(honest, f, mean, mean, unit), spread/100, a.Evals)
+			keep(damage, tau, mean, unit)
+		}
+	}
+	along(liars, nil, 1, worst)
+	return nil
+}
+
+// fixed are the attacks that are tried besides those that search.
+func (a Adaptive) fixed(honest, f int) []Attack {
+	all := []Attack{SignFlip{}, IPM{0.1}, IPM{0.5}, IPM{10}, ALIE{1}, ALIE{ALIETau(honest+f, f)}}
+	for _, way := range []Direction{AgainstDeviation, AgainstMean, AgainstSign} {
+		all = append(all, MinMax{way}, MinSum{way})
+	}
+	for i := range honest {
+		all = append(all, Mimic{i})
+	}
+	return all
+}
+
+// ways are the directions to leave the mean by, and the scale to do so.
+func (a Adaptive) ways(honest [][]float32, mean, deviation, worst []float32) (ways [][]float32, spread float64) {
+	far, farthest := mean, 0.0
+	for _, row := range honest {
+		if d2 := squared(row, mean); d2 > farthest {
+			far, farthest = row, d2
+		}
+	}
+	signs, _ := AgainstSign.of("", mean, deviation)
+	ways = [][]float32{mean, signs, deviation, less(far, mean), less(worst, mean)}
 	rng := rand.New(rand.NewPCG(a.Seed, 0x6164617074))
 	for range a.Random {
 		way := make([]float32, len(mean))
@@ -235,33 +304,58 @@ func (a Adaptive) Forge(liars, honest [][]float32) error {
 		}
 		ways = append(ways, way)
 	}
-	zero := make([]float32, len(mean))
-	worst := -1.0
-	for _, way := range ways {
-		size := math.Sqrt(squared(way, zero))
-		if size == 0 {
-			continue
+	return ways, max(math.Sqrt(farthest), 1e-3*norm(mean), 1e-30)
+}
+
+// climb is the greatest damage found from start on, by 32 doublings at most, and where.
+func climb(damage func(tau float64) (float64, error), start float64, evals int) (best, most float64) {
+	most = -1
+	try := func(tau float64) bool {
+		at, err := damage(tau)
+		if err != nil || !(at > most) {
+			return false
 		}
-		for _, sign := range []float64{1, -1} {
-			unit := make([]float32, len(mean))
-			along([][]float32{unit}, nil, sign/size, way)
-			scale := max(math.Sqrt(farthest), 1e-3*math.Sqrt(squared(mean, zero)), 1e-30)
-			s, err := Search{Rule: a.Rule, Evals: a.Evals, Delta: scale / 100}.defaults()
-			if err != nil {
-				return err
-			}
-			tau, most, err := s.best(s.damage(honest, len(liars), mean, mean, unit))
-			if err != nil {
-				return err
-			}
-			if most > worst {
-				worst = most
-				along(liars, mean, tau, unit)
-			}
+		best, most = tau, at
+		return true
+	}
+	idle := 0
+	for range 32 {
+		if idle++; try(start) {
+			idle = 0
+		}
+		if idle == 4 {
+			break
+		}
+		start *= 2
+	}
+	step, out := best/2, true // outward, then inward, then half as far
+	for range evals {
+		way := step
+		if !out {
+			way = -step
+		}
+		if try(best+way) || !out {
+			step /= 2
+			out = true
+		} else {
+			out = false
 		}
 	}
-	if worst < 0 { // all honest rows are zero
-		along(liars, mean, 0, mean)
+	return best, most
+}
+
+func less(x, y []float32) []float32 {
+	out := make([]float32, len(x))
+	for j := range out {
+		out[j] = x[j] - y[j]
 	}
-	return nil
+	return out
+}
+
+func norm(x []float32) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += float64(v) * float64(v)
+	}
+	return math.Sqrt(sum)
 }

@@ -1,6 +1,8 @@
 package attack_test
 
 import (
+	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -70,4 +72,139 @@ func TestSearchSeesMomentum(t *testing.T) {
 		return tau
 	}
 	require.NotEqual(t, damage(nil), damage(honestRows(5, 1, 20)[0]))
+}
+
+// fixed are the attacks that need no search of the caller's.
+func fixed(rule aggregate.Rule, n, f int) map[string]attack.Attack {
+	all := map[string]attack.Attack{
+		"sign flip":    attack.SignFlip{},
+		"optimal IPM":  attack.OptimalIPM{Search: attack.Search{Rule: rule}},
+		"optimal ALIE": attack.OptimalALIE{Search: attack.Search{Rule: rule}},
+		"Mimic of -1":  attack.Mimic{Client: -1},
+		"nothing":      attack.Constant{},
+	}
+	for _, tau := range []float64{0.1, 0.5, 1, 10} {
+		all[fmt.Sprint("IPM of ", tau)] = attack.IPM{Tau: tau}
+	}
+	for _, tau := range []float64{0, 1, attack.ALIETau(n, f)} {
+		all[fmt.Sprint("ALIE of ", tau)] = attack.ALIE{Tau: tau}
+	}
+	for _, way := range []attack.Direction{attack.AgainstDeviation, attack.AgainstMean, attack.AgainstSign} {
+		all[fmt.Sprint("MinMax of ", way)] = attack.MinMax{Direction: way}
+		all[fmt.Sprint("MinSum of ", way)] = attack.MinSum{Direction: way}
+	}
+	for i := range n - f {
+		all[fmt.Sprint("Mimic of ", i)] = attack.Mimic{Client: i}
+	}
+	return all
+}
+
+// TestAdaptive: who searches with the rule in hand does at least the damage of each
+// fixed attack, and bounded damage to a robust rule.
+func TestAdaptive(t *testing.T) {
+	const n, f, d = 15, 3, 60
+	for _, c := range []struct {
+		name string
+		of   func() aggregate.Rule
+	}{
+		{"Mean", func() aggregate.Rule { return aggregate.Mean{} }},
+		{"Median", func() aggregate.Rule { return aggregate.Median{} }},
+		{"TrimmedMean", func() aggregate.Rule { return aggregate.TrimmedMean{F: f} }},
+		{"Krum", func() aggregate.Rule { return aggregate.Krum{F: f} }},
+		{"MultiKrum", func() aggregate.Rule { return aggregate.MultiKrum{F: f} }},
+		{"GeometricMedian", func() aggregate.Rule { return aggregate.GeometricMedian{} }},
+		{"NNM and TrimmedMean", func() aggregate.Rule { return aggregate.Chain{aggregate.NNM{F: f}, aggregate.TrimmedMean{F: f}} }},
+		{"NNM and Median", func() aggregate.Rule { return aggregate.Chain{aggregate.NNM{F: f}, aggregate.Median{}} }},
+		{"CenteredClipping", func() aggregate.Rule { return &aggregate.CenteredClipping{Tau: 3, Steps: 3} }},
+		{"Guard of Krum", func() aggregate.Rule {
+			return aggregate.Guard{F: f, Rule: func(f int) aggregate.Rule { return aggregate.Krum{F: f} }}
+		}},
+	} {
+		for seed := range uint64(6) {
+			honest := honestRows(seed, n-f, d)
+			if seed >= 3 { // clients unlike each other
+				for i, row := range honest {
+					for j := range row {
+						row[j] = row[j]*float32(i+1) + float32((i+j)%3)
+					}
+				}
+			}
+			mean := empty(1, d)
+			require.NoError(t, attack.IPM{Tau: -1}.Forge(mean, honest))
+			damage := func(a attack.Attack) float64 {
+				liars := empty(f, d)
+				require.NoError(t, a.Forge(liars, honest))
+				out, err := c.of().Aggregate(nil, append(slices.Clone(honest), liars...), nil)
+				require.NoError(t, err)
+				return math.Sqrt(distance2(out, mean[0]))
+			}
+			adaptive := damage(attack.Adaptive{Rule: c.of(), Seed: seed})
+			for name, a := range fixed(c.of(), n, f) {
+				require.GreaterOrEqual(t, adaptive, damage(a), "%s on %s, seed %d", name, c.name, seed)
+			}
+			if k, ok := c.of().(interface{ Kappa(n, f int) float64 }); ok {
+				spread := 0.0
+				for _, row := range honest {
+					spread += distance2(row, mean[0]) / (n - f)
+				}
+				require.LessOrEqual(t, adaptive*adaptive, k.Kappa(n, f)*spread, c.name)
+			}
+		}
+	}
+}
+
+// counted is a rule, and how often it ran.
+type counted struct {
+	aggregate.Rule
+	runs *int
+}
+
+func (c counted) Aggregate(dst []float32, rows [][]float32, v *aggregate.Verdict) ([]float32, error) {
+	*c.runs++
+	return c.Rule.Aggregate(dst, rows, v)
+}
+
+// TestAdaptiveRuns: the rule is run no more often than stated, and the search goes on
+// while it gains.
+func TestAdaptiveRuns(t *testing.T) {
+	const n, f, d = 12, 3, 60
+	honest := honestRows(1, n, d)
+	for _, rule := range []aggregate.Rule{aggregate.Mean{}, aggregate.Median{}, aggregate.Krum{F: f}} {
+		runs, liars := 0, empty(f, d)
+		require.NoError(t, attack.Adaptive{Rule: counted{rule, &runs}, Evals: 5, Random: 2, Seed: 1}.Forge(liars, honest))
+		require.LessOrEqual(t, runs, n+45+(10+2*2)*(32+5), "%T", rule)
+		if _, ok := rule.(aggregate.Mean); ok {
+			require.Greater(t, distance2(liars[0], honest[0]), 1e16, "the mean has no bound")
+		}
+	}
+}
+
+// TestSearchOverflow: a strength that the rule refuses gains nothing, and what was found
+// before stands.
+func TestSearchOverflow(t *testing.T) {
+	honest := honestRows(1, 8, 20)
+	for _, row := range honest {
+		for j := range row {
+			row[j] *= 1e36
+		}
+	}
+	for _, a := range []attack.Attack{
+		attack.OptimalIPM{Search: attack.Search{Rule: aggregate.Mean{}}},
+		attack.OptimalALIE{Search: attack.Search{Rule: aggregate.Mean{}}},
+		attack.Adaptive{Rule: aggregate.Mean{}},
+	} {
+		liars := empty(2, 20)
+		require.NoError(t, a.Forge(liars, honest), "%T", a)
+		for _, x := range liars[1] {
+			require.False(t, math.IsInf(float64(x), 0) || math.IsNaN(float64(x)), "%T", a)
+		}
+		require.Greater(t, distance2(liars[0], honest[0]), 1e74, "%T", a)
+	}
+}
+
+// TestOptimalIsUnbounded: against the mean each step doubles.
+func TestOptimalIsUnbounded(t *testing.T) {
+	tau, err := attack.OptimalALIE{Search: attack.Search{Rule: aggregate.Mean{}}}.Tau(honestRows(3, 12, 60), 3)
+	require.NoError(t, err)
+	require.Greater(t, tau, 1e5)
 }
