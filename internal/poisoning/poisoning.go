@@ -34,8 +34,8 @@ type Setting struct {
 	Shape         nn.Shape
 	Honest, Liars int
 	Gamma         float64                              // share of data that is spread evenly, 0 to 1
-	Rule          func(f int) aggregate.Rule           // made anew for each run
-	Attack        func(r aggregate.Rule) attack.Attack // nil: the liars send nothing
+	Rule          func(f int) aggregate.Rule           // called once a run, with Liars
+	Attack        func(r aggregate.Rule) attack.Attack // nil: the liars send nothing, and the rule reckons with them
 	Flip          bool                                 // the attack sees rows made of flipped labels
 	Steps, Batch  int
 	Rate          float64 // learning rate
@@ -99,9 +99,9 @@ func Train(data *Data, s Setting, progress func(step int) error) (Result, error)
 	}
 	gradient, step := make([]float32, d), make([]float32, d)
 	var liar attack.Attack
-	rule, sent := s.Rule(0), rows
+	rule, sent := s.Rule(f), rows
 	if s.Attack != nil && f > 0 {
-		rule, sent = s.Rule(f), append(slices.Clone(rows), lies...)
+		sent = append(slices.Clone(rows), lies...)
 		liar = s.Attack(rule)
 	}
 	batch, ids := make([][]float32, s.Batch), make([]int, s.Batch)

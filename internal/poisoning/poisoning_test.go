@@ -94,3 +94,36 @@ func TestTrain(t *testing.T) {
 	_, err = Train(data, s, func(int) error { return stop })
 	require.ErrorIs(t, err, stop)
 }
+
+// seen is a rule, and how many rows it got.
+type seen struct {
+	aggregate.Rule
+	rows map[int]bool
+}
+
+func (s seen) Aggregate(dst []float32, rows [][]float32, v *aggregate.Verdict) ([]float32, error) {
+	s.rows[len(rows)] = true
+	return s.Rule.Aggregate(dst, rows, v)
+}
+
+// TestDeclared: the rule is made once a run for the liars declared, also where they send
+// nothing, so that what robustness costs shows.
+func TestDeclared(t *testing.T) {
+	s := Setting{Layers: []nn.Layer{nn.Linear{Out: Classes}}, Shape: nn.Shape{Classes}, Honest: 8, Liars: 2, Gamma: 1,
+		Steps: 3, Batch: 2, Rate: 1, Seed: 1}
+	for _, c := range []struct {
+		rows   int
+		attack func(aggregate.Rule) attack.Attack
+	}{{8, nil}, {10, func(aggregate.Rule) attack.Attack { return attack.SignFlip{} }}} {
+		var made []int
+		rows := map[int]bool{}
+		s.Attack, s.Rule = c.attack, func(f int) aggregate.Rule {
+			made = append(made, f)
+			return seen{aggregate.TrimmedMean{F: f}, rows}
+		}
+		_, err := Train(toy(100), s, nil)
+		require.NoError(t, err)
+		require.Equal(t, []int{2}, made)
+		require.Equal(t, map[int]bool{c.rows: true}, rows)
+	}
+}
