@@ -3,19 +3,73 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
+
+// TestGuarded: a run's rule goes on from round to round, each run has its own, and those
+// without memory are made for as many liars as are left.
+func TestGuarded(t *testing.T) {
+	rows := make([][]float32, 13)
+	for i := range rows {
+		rows[i] = []float32{float32(10 + i), float32(i * i)}
+	}
+	broken := slices.Clone(rows)
+	broken[0] = []float32{float32(math.NaN()), 0}
+	for _, r := range rules {
+		bare := r.of(2)
+		run, other := guarded(2, r.of), guarded(2, r.of)
+		for round := range 3 {
+			want, err := bare.Aggregate(nil, rows, nil)
+			require.NoError(t, err)
+			got, err := run.Aggregate(nil, rows, nil)
+			require.NoError(t, err)
+			require.Equal(t, want, got, "%s in round %d", r.name, round)
+		}
+		first, err := other.Aggregate(nil, rows, nil)
+		require.NoError(t, err)
+		fresh, err := r.of(2).Aggregate(nil, rows, nil)
+		require.NoError(t, err)
+		require.Equal(t, fresh, first, "%s of another run", r.name)
+
+		left := r.of(1)
+		if r.name == "clipping" {
+			left = bare
+		}
+		want, err := left.Aggregate(nil, broken[1:], nil)
+		require.NoError(t, err)
+		got, err := run.Aggregate(nil, broken, nil)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "%s with a row refused", r.name)
+	}
+}
+
+// TestWorst: rules that cannot do with fewer rows have no accuracy under none; one that
+// an attack stops has 0.
+func TestWorst(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, settings{}.print(&out, [][]result{
+		{{Rule: "a", Attack: "none", Refused: "too few"}, {Rule: "a", Attack: "nan", Accuracy: 0.75}},
+		{{Rule: "b", Attack: "none", Accuracy: 0.875}, {Rule: "b", Attack: "nan", Refused: "stopped"}},
+		{{Rule: "c", Attack: "none", Refused: "too few"}},
+	}))
+	require.Regexp(t, `(?m)^\s*a\s+refused\s+0\.750\s+0\.750$`, out.String())
+	require.Regexp(t, `(?m)^\s*b\s+0\.875\s+refused\s+0\.000$`, out.String())
+	require.Regexp(t, `(?m)^\s*c\s+refused\s+-$`, out.String())
+	require.Contains(t, out.String(), "a under none: too few")
+}
 
 // TestRun runs every rule under every attack for a step, and two for some more, on the
 // real data.
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	var out bytes.Buffer
-	require.NoError(t, run([]string{"-clients", "11", "-byzantine", "2", "-steps", "1", "-batch", "2", "-rule", "all", "-attack", "all"}, &out))
+	require.NoError(t, run([]string{"-clients", "13", "-byzantine", "2", "-steps", "1", "-batch", "2", "-rule", "all", "-attack", "all"}, &out))
 	require.NotContains(t, out.String(), "refused", "every rule runs")
 	out.Reset()
 	require.NoError(t, run([]string{"-steps", "40", "-rule", "mean,nnm+trimmed", "-attack", "none,replace", "-gamma", "1",
