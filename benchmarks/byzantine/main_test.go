@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,6 +31,35 @@ func TestRun(t *testing.T) {
 	var cells []cell
 	require.NoError(t, json.Unmarshal(raw, &cells))
 	require.Len(t, cells, 6)
+}
+
+// TestSmall: the corner says that its figures are not of the published ones' steps, and
+// takes no grid beside its own.
+func TestSmall(t *testing.T) {
+	small := func(args ...string) (settings, error) {
+		return parse(append([]string{"-small"}, args...), new(bytes.Buffer))
+	}
+	s, err := small()
+	require.NoError(t, err)
+	require.Equal(t, []float64{1, 0.33}, s.gammas)
+	require.Equal(t, []int{1, 4}, s.liars)
+	require.Equal(t, []int{200, 50}, []int{s.Steps, s.cool})
+	s, err = small("-steps", "900", "-cool", "7")
+	require.NoError(t, err)
+	require.Equal(t, []int{900, 7}, []int{s.Steps, s.cool}, "what is asked for holds")
+	_, err = small("-gammas", "1")
+	require.ErrorContains(t, err, "-gammas is given with -small, which is gammas 1 and 0.33")
+	_, err = small("-liars", "1,2,3,4")
+	require.ErrorContains(t, err, "-liars is given with -small, which is f = 1 and 4")
+
+	const says = "published figures are of 800 steps"
+	for steps, unlike := range map[int]bool{200: true, 800: false} {
+		var out bytes.Buffer
+		s := settings{gammas: []float64{1}, liars: []int{1}}
+		s.Steps = steps
+		require.NoError(t, s.table(&out, []*cell{{Gamma: 1, F: 1}}))
+		require.Equal(t, unlike, strings.Contains(out.String(), says), out.String())
+	}
 }
 
 func TestRecipes(t *testing.T) {
