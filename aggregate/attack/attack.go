@@ -172,9 +172,12 @@ func ALIETau(n, f int) float64 {
 }
 
 // Mimic sends what one honest client sends, so that it counts more than others
-// (Karimireddy, He and Jaggi 2022).
+// (Karimireddy, He and Jaggi 2022). The paper fixes one client after a warm-up, the one
+// farthest along the direction in which the rows of those rounds vary most: give its index
+// to do so. -1 keeps no memory and chooses in each round, so that over many rounds its
+// victims may differ and their bias cancel, where a fixed one's adds up.
 type Mimic struct {
-	Client int // index of an honest row, or -1: the one farthest from the honest mean
+	Client int // index of an honest row, or -1: the one farthest from the round's honest mean
 }
 
 // Forge implements [Attack].
