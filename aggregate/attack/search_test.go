@@ -179,6 +179,65 @@ func TestAdaptiveRuns(t *testing.T) {
 	}
 }
 
+// falls is a rule that gives the liars' row where weak says so, and the honest mean
+// elsewhere.
+type falls struct {
+	mean []float32
+	weak func(liar []float32) bool
+}
+
+func (r falls) Aggregate(dst []float32, rows [][]float32, v *aggregate.Verdict) ([]float32, error) {
+	if liar := rows[len(rows)-1]; r.weak(liar) {
+		return append(dst[:0], liar...), nil
+	}
+	return append(dst[:0], r.mean...), nil
+}
+
+// TestAdaptiveTriesAll: a rule that falls to the row of one fixed attack alone falls.
+func TestAdaptiveTriesAll(t *testing.T) {
+	const n, f, d = 12, 3, 20
+	honest := honestRows(1, n-f, d)
+	mean, liars := empty(1, d), empty(f, d)
+	require.NoError(t, attack.IPM{Tau: -1}.Forge(mean, honest))
+	for name, a := range fixed(aggregate.Mean{}, n, f) {
+		want := empty(f, d)
+		require.NoError(t, a.Forge(want, honest))
+		if slices.Equal(want[0], mean[0]) || name[:3] == "opt" {
+			continue // no damage, or of the rule's making
+		}
+		rule := falls{mean[0], func(liar []float32) bool { return slices.Equal(liar, want[0]) }}
+		require.NoError(t, attack.Adaptive{Rule: rule, Evals: 1}.Forge(liars, honest))
+		require.Equal(t, want, liars, name)
+	}
+}
+
+// TestAdaptiveSearch: the search passes over strengths that gain nothing, and comes near
+// to where the rule no longer falls.
+func TestAdaptiveSearch(t *testing.T) {
+	const end = 1000
+	honest := honestRows(1, 9, 60)
+	mean, liars := empty(1, 60), empty(3, 60)
+	require.NoError(t, attack.IPM{Tau: -1}.Forge(mean, honest))
+	off := func(row []float32) float64 { return math.Sqrt(distance2(row, mean[0])) }
+	rule := falls{mean[0], func(liar []float32) bool { return off(liar) < 25 || off(liar) > 150 && off(liar) < end }}
+	for _, a := range []attack.Attack{
+		attack.OptimalIPM{Search: attack.Search{Rule: rule}}, attack.OptimalALIE{Search: attack.Search{Rule: rule}},
+	} {
+		require.NoError(t, a.Forge(liars, honest))
+		require.Less(t, off(liars[0]), 25.0, "%T does not find the far side", a)
+	}
+	require.NoError(t, attack.Adaptive{Rule: rule}.Forge(liars, honest))
+	require.Greater(t, off(liars[0]), 0.98*end)
+}
+
+// TestAdaptiveOfNothing: without a direction to go, or liars to go it, there is no error.
+func TestAdaptiveOfNothing(t *testing.T) {
+	liars := empty(2, 5)
+	require.NoError(t, attack.Adaptive{Rule: aggregate.Median{}, Random: 1}.Forge(nil, honestRows(1, 7, 5)))
+	require.NoError(t, attack.Adaptive{Rule: aggregate.Median{}}.Forge(liars, [][]float32{make([]float32, 5), make([]float32, 5), make([]float32, 5)}))
+	require.Equal(t, make([]float32, 5), liars[1])
+}
+
 // TestSearchOverflow: a strength that the rule refuses gains nothing, and what was found
 // before stands.
 func TestSearchOverflow(t *testing.T) {
