@@ -34,6 +34,9 @@ func TestSearchLeavesStateAlone(t *testing.T) {
 		}},
 		{"Chain of Guard", func() aggregate.Rule { return aggregate.Chain{aggregate.NNM{F: 2}, aggregate.Guard{F: 2, Rule: of}} }},
 		{"FoolsGold", func() aggregate.Rule { return gold }},
+		{"Guard of FoolsGold", func() aggregate.Rule {
+			return aggregate.Guard{F: 2, Rule: func(int) aggregate.Rule { return gold }}
+		}},
 	} {
 		for _, a := range []func(r aggregate.Rule) attack.Attack{
 			func(r aggregate.Rule) attack.Attack { return attack.OptimalIPM{Search: attack.Search{Rule: r}} },
