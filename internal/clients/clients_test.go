@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sotto-ml/sotto/aggregate"
+	"github.com/sotto-ml/sotto/aggregate/attack"
 	"github.com/sotto-ml/sotto/federated"
 )
 
@@ -134,4 +135,31 @@ func TestLiarsSeeTheHonest(t *testing.T) {
 		require.InDelta(t, w, four[j], 1e-5, "a fifth that sends four times the mean turned round leaves nothing of it")
 	}
 	require.NotEqual(t, honest, four)
+}
+
+// Liars before buckets search against what the server runs: the rule over buckets.
+func TestLiarsKnowTheBuckets(t *testing.T) {
+	honest := [][]float32{{1}, {2}, {3}, {4}, {5}, {6}}
+	for want, plan := range map[int]federated.Plan{
+		0: {Rule: aggregate.Median{}},
+		2: {Rule: aggregate.Median{}, Buckets: &federated.Buckets{F: 1, Count: 4}},
+		3: {Rule: aggregate.Chain{aggregate.NNM{F: 1}, aggregate.Median{}}, Buckets: &federated.Buckets{F: 1, Count: 3}},
+	} {
+		var rule aggregate.Rule
+		s := &session{Run: &Run{Plan: plan, Attack: Attack{Forge: func(_, _ int, r aggregate.Rule, _ uint64) attack.Attack {
+			rule = r
+			return attack.SignFlip{}
+		}}}, crowd: &crowd{}}
+		lies, err := s.forge(2, honest)
+		require.NoError(t, err)
+		require.Equal(t, [][]float32{{-3.5}, {-3.5}}, lies)
+		if want == 0 {
+			require.Equal(t, plan.Rule, rule)
+			continue
+		}
+		stages := rule.(aggregate.Chain)
+		require.Equal(t, want, stages[0].(aggregate.Bucketing).Size)
+		_, err = rule.Aggregate(nil, append(lies, honest...), nil)
+		require.NoError(t, err)
+	}
 }

@@ -278,17 +278,31 @@ func (s *session) train(ctx context.Context, l *Learner, c int, t federated.Task
 }
 
 // forge makes the liars' rows. What optimises does so against the plan's rule, or the
-// mean.
+// mean; behind buckets against that rule over buckets of the same size, drawn by the liars,
+// who do not know the server's before they send.
 func (s *session) forge(f int, honest [][]float32) ([][]float32, error) {
 	rule := s.Plan.Rule
 	if rule == nil {
 		rule = aggregate.Mean{}
 	}
+	n := len(honest) + f
+	if b := s.Plan.Buckets; b != nil {
+		count := b.Count
+		if count == 0 {
+			count = 4*b.F + 1
+		}
+		buckets := aggregate.Chain{aggregate.Bucketing{Size: (n + count - 1) / count, Seed: s.Seed + uint64(s.crowd.round)}}
+		if stages, ok := rule.(aggregate.Chain); ok {
+			rule = append(buckets, stages...)
+		} else {
+			rule = append(buckets, rule)
+		}
+	}
 	lies := make([][]float32, f)
 	for i := range lies {
 		lies[i] = make([]float32, len(honest[0]))
 	}
-	a := s.Attack.Forge(len(honest)+f, f, rule, s.Seed+uint64(s.crowd.round))
+	a := s.Attack.Forge(n, f, rule, s.Seed+uint64(s.crowd.round))
 	return lies, a.Forge(lies, honest)
 }
 
