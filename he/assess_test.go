@@ -297,8 +297,8 @@ func TestProbesAreExtreme(t *testing.T) {
 // Where planning promises too much, more bits are planned; a program says how many and
 // reads back.
 func TestMissedPrecisionIsPlannedAgain(t *testing.T) {
-	m := network(t, nn.Shape{30}, nn.Residual{Layers: []nn.Layer{nn.Square{}}}, nn.Residual{Layers: []nn.Layer{nn.Square{}}}, nn.Square{})
-	p, err := Compile(m, examples(20, 30, 1), Options{Mode: Batch})
+	m := network(t, nn.Shape{6}, nn.Residual{Layers: []nn.Layer{nn.Square{}}}, nn.Residual{Layers: []nn.Layer{nn.Square{}}}, nn.Square{})
+	p, err := Compile(m, examples(20, 6, 1), Options{Mode: Batch})
 	require.NoError(t, err)
 	require.Positive(t, p.start.Extra)
 	require.GreaterOrEqual(t, p.Report().ArithmeticBits, 8.)
@@ -308,6 +308,6 @@ func TestMissedPrecisionIsPlannedAgain(t *testing.T) {
 	back, err := ReadProgram(&file)
 	require.NoError(t, err)
 	require.Equal(t, p.Schema().Digest(), back.Schema().Digest())
-	_, err = Compile(m, examples(20, 30, 1), Options{Mode: Batch, Precision: 24})
+	_, err = Compile(m, examples(20, 6, 1), Options{Mode: Batch, Precision: 24})
 	require.Error(t, err)
 }
