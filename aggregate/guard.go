@@ -34,7 +34,7 @@ func (g Guard) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32
 		}
 		squares := 0.0
 		if g.MaxNorm > 0 {
-			squares = kernel.SumSquares(row)
+			squares = squaredNorm(row)
 		}
 		reasons[i] = g.judge(kernel.AllFinite(row), squares)
 	}

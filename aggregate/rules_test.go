@@ -27,18 +27,37 @@ func everyRule(f int) map[string]func() Rule {
 		"signs": value(SignMajority{0.25}), "wmedian": value(anyNumber(func(w []float64) Rule { return WeightedMedian{w} })),
 		"wtrimmed": value(anyNumber(func(w []float64) Rule { return WeightedTrimmedMean{w, 0.2} })),
 		"flame":    value(FLAME{}), "foolsgold": func() Rule { return &FoolsGold{} }, "foolsgoldnow": func() Rule { return &FoolsGold{Forget: true} },
+		"fltrust": value(shaped{func(_, d int) Rule {
+			return FLTrust{Root: slices.Repeat([]float32{0.2 / float32(math.Sqrt(float64(max(d, 1))))}, d)}
+		}}),
+		"wmean": value(anyNumber(func(w []float64) Rule { return Mean{w} })),
 		"chain": value(Chain{ARC{f}, NNM{f}, TrimmedMean{f}}),
 		"guard": value(Guard{F: f, Rule: func(f int) Rule { return TrimmedMean{f} }}),
 	}
 }
 
 // anyNumber is a rule with equal weights for as many rows as there are.
-func anyNumber(rule func(weights []float64) Rule) Rule { return weighted{rule} }
+func anyNumber(rule func(weights []float64) Rule) Rule {
+	return shaped{func(n, _ int) Rule { return rule(slices.Repeat([]float64{2}, n)) }}
+}
 
-type weighted struct{ of func([]float64) Rule }
+// shaped is a rule for as many rows, and as long, as there are.
+type shaped struct{ of func(n, d int) Rule }
 
-func (w weighted) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
-	return w.of(slices.Repeat([]float64{2}, len(rows))).Aggregate(dst, rows, v)
+func (r shaped) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
+	d := 0
+	if len(rows) > 0 {
+		d = len(rows[0])
+	}
+	return r.of(len(rows), d).Aggregate(dst, rows, v)
+}
+
+// fit is the rule for n rows of d.
+func fit(rule Rule, n, d int) Rule {
+	if r, ok := rule.(shaped); ok {
+		return r.of(n, d)
+	}
+	return rule
 }
 
 func someRows(seed uint64, n, d int) [][]float32 {
@@ -88,6 +107,7 @@ func TestEveryRule(t *testing.T) {
 		for j, x := range got {
 			switch name {
 			case "weiszfeld", "cclip", "clipping": // which pull to 0
+			case "fltrust": // which scales to its root
 			case "signs", "foolsgold", "foolsgoldnow": // which vote, and take equal rows for one attacker's
 			default:
 				require.InDelta(t, same[0][j], x, 1e-6, name)
@@ -141,9 +161,16 @@ func TestStream(t *testing.T) {
 			require.ErrorContains(t, Stream(rule(), source, nil, nil), "in memory")
 			continue
 		}
-		if name == "wmedian" || name == "wtrimmed" {
-			weigh := rule().(weighted)
-			rule = func() Rule { return weigh.of([]float64{1, 2, 3, 4, 5, 6, 7, 8, 9}) }
+		weights := []float64{1, 2, 3, 4, 5, 6, 7, 8, 9}
+		switch of := rule; name {
+		case "wmedian":
+			rule = func() Rule { return WeightedMedian{weights} }
+		case "wtrimmed":
+			rule = func() Rule { return WeightedTrimmedMean{weights, 0.2} }
+		case "wmean":
+			rule = func() Rule { return Mean{weights} }
+		default:
+			rule = func() Rule { return fit(of(), n, d) }
 		}
 		var before, after Verdict
 		want, err := rule().Aggregate(nil, rows, &before)
@@ -165,7 +192,7 @@ func TestStream(t *testing.T) {
 	emit := func(int, []float32) error { return nil }
 	stop := errors.New("disk full")
 	require.ErrorIs(t, Stream(Median{}, source, func(int, []float32) error { return stop }, nil), stop)
-	require.ErrorContains(t, Stream(weighted{}, source, emit, nil), "not a rule of this package")
+	require.ErrorContains(t, Stream(shaped{}, source, emit, nil), "not a rule of this package")
 	require.ErrorContains(t, Stream(Chain{NNM{2}, Guard{}}, source, emit, nil), "which must stand around it")
 	require.ErrorContains(t, Stream(Median{}, ReaderSource{}, emit, nil), "source of 0 rows")
 	source.Rows[4] = bytes.NewReader(bytesOf(rows[4][:d-3]))
@@ -198,12 +225,14 @@ func TestMixtures(t *testing.T) {
 		mixed, err := pre.Mix(nil, rows, nil)
 		require.NoError(t, err)
 		for name, rule := range everyRule(2) {
-			if name == "wmedian" || name == "wtrimmed" || name == "foolsgold" || name == "guard" {
+			if name == "foolsgold" || name == "guard" {
 				continue
 			}
-			want, err := rule().Aggregate(nil, mixed, nil)
+			after := fit(rule(), len(mixed), d)
+			want, err := after.Aggregate(nil, mixed, nil)
 			require.NoError(t, err)
-			got, err := Chain{pre, rule()}.Aggregate(nil, rows, nil)
+			after = fit(rule(), len(mixed), d)
+			got, err := Chain{pre, after}.Aggregate(nil, rows, nil)
 			require.NoError(t, err)
 			require.InDeltaSlice(t, want, got, 2e-4, "%T before %s", pre, name)
 		}

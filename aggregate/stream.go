@@ -135,7 +135,7 @@ func (g Guard) stream(rows Source, emit func(at int, values []float32) error, v 
 	sums, err := s.total(2*n, func(s *survey, p *part) {
 		sums := p.room(2 * s.n)
 		for k, row := range p.rows {
-			sums[k] += kernel.SumSquares(row)
+			addSquares(&sums[k], row)
 			if !kernel.AllFinite(row) {
 				sums[s.n+k]++
 			}

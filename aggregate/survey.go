@@ -310,7 +310,7 @@ func (s *survey) sparse() {
 	} else {
 		for j, w := range usual {
 			if w != 0 {
-				base = append(base, kernel.Term{Row: j, Weight: float32(w)})
+				base = append(base, kernel.Term{Row: j, Weight: single(w)})
 			}
 		}
 		s.mixtures = append(s.mixtures, base)
@@ -322,7 +322,7 @@ func (s *survey) sparse() {
 		}
 		for j, w := range row {
 			if w != usual[j] {
-				terms = append(terms, kernel.Term{Row: j, Weight: float32(w - usual[j])})
+				terms = append(terms, kernel.Term{Row: j, Weight: single(w - usual[j])})
 			}
 		}
 		if base == nil && len(terms) == 1 && terms[0].Weight == 1 {

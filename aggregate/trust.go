@@ -13,7 +13,8 @@ import (
 // made from data of its own, those beyond a right angle not at all, and scales each
 // to Root's norm (Cao et al. 2021). If none is within a right angle the result is 0.
 // It holds against any number of liars, as far as the server's data stands for the
-// clients'. Cost n d.
+// clients'. Rows whose norm is less than 2^-126 of Root's count as rows of zeros do, not at
+// all. Cost n d.
 type FLTrust struct {
 	Root []float32 // of the rows' length, not 0
 }
@@ -45,7 +46,7 @@ func (r FLTrust) plan(s *survey, v *Verdict) error {
 	}
 	weights, cosines, total := make([]float64, s.n), make([]float64, s.n), 0.0
 	for k, x := range products {
-		if norm := math.Sqrt(lengths[k]); norm > 0 {
+		if norm := math.Sqrt(lengths[k]); size/norm < 0x1p126 { // and float32 holds the row's share
 			cosines[k] = min(x/norm/size, 1)
 			weights[k] = max(cosines[k], 0)
 			total += weights[k]
@@ -107,7 +108,7 @@ func (r *FoolsGold) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]fl
 	}
 	defer h.close()
 	h.sorted = true
-	alike, err := r.similar(h)
+	alike, err := h.cosines()
 	if err != nil {
 		s.close()
 		return nil, err
@@ -124,38 +125,11 @@ func (r *FoolsGold) plan(s *survey, v *Verdict) error {
 	if !r.Forget {
 		return fmt.Errorf("aggregate: FoolsGold with a history stands alone and in memory; see Forget")
 	}
-	alike, err := r.similar(s)
+	alike, err := s.cosines()
 	if err != nil {
 		return err
 	}
 	return r.weigh(s, alike, v)
-}
-
-// similar are the cosines of all pairs.
-func (r *FoolsGold) similar(s *survey) ([]float64, error) {
-	lengths, err := s.lengthsOf()
-	if err != nil {
-		return nil, err
-	}
-	d2, err := s.distances()
-	if err != nil {
-		return nil, err
-	}
-	return cosines(d2, lengths), nil
-}
-
-// cosines are those of all pairs, 0 with a row of zeros.
-func cosines(d2, lengths []float64) []float64 {
-	n := len(lengths)
-	out := make([]float64, n*n)
-	for i := range n {
-		for j := range n {
-			if size := math.Sqrt(lengths[i] * lengths[j]); size > 0 {
-				out[i*n+j] = max(min((lengths[i]+lengths[j]-d2[i*n+j])/2/size, 1), -1)
-			}
-		}
-	}
-	return out
 }
 
 func (r *FoolsGold) weigh(s *survey, alike []float64, v *Verdict) error {
@@ -239,9 +213,11 @@ func (r FLAME) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32
 
 // Bound is the norm that FLAME clips to, of a verdict that it made.
 func (FLAME) Bound(v *Verdict) float64 {
-	norms := make([]float64, len(v.Clients))
-	for i, c := range v.Clients {
-		norms[i] = c.Distance
+	var norms []float64
+	for _, c := range v.Clients {
+		if c.Rejected == Kept || c.Rejected == Outvoted { // not those that a Guard refused
+			norms = append(norms, c.Distance)
+		}
 	}
 	return halfway(norms)
 }
@@ -261,12 +237,12 @@ func (r FLAME) plan(s *survey, v *Verdict) error {
 	if err != nil {
 		return err
 	}
-	d2, err := s.distances()
+	alike, err := s.cosines()
 	if err != nil {
 		return err
 	}
 	n := s.n
-	kept := majority(cosines(d2, lengths), n)
+	kept := majority(alike, n)
 	norms := make([]float64, n)
 	for k, x := range lengths {
 		norms[k] = math.Sqrt(x)

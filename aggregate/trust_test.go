@@ -1,0 +1,131 @@
+package aggregate
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestFLTrustTiny: a client whose row is as small as float32 has them, or as great, cannot
+// make the result other than finite, nor more than Root's norm.
+func TestFLTrustTiny(t *testing.T) {
+	root := []float32{1, 1}
+	want, err := FLTrust{Root: root}.Aggregate(nil, [][]float32{{1, 1}, {1, 1.1}}, nil)
+	require.NoError(t, err)
+	for _, tiny := range []float32{1e-44, 1e-39} {
+		var v Verdict
+		got, err := FLTrust{Root: root}.Aggregate(nil, [][]float32{{1, 1}, {1, 1.1}, {tiny, 0}}, &v)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "it counts as a row of zeros")
+		require.Equal(t, Outvoted, v.Clients[2].Rejected)
+	}
+	for _, size := range []float32{1e-37, 1e-30, 1e30, 3e38} {
+		for _, scale := range []float32{1, 1e-20, 1e18} {
+			got, err := FLTrust{Root: []float32{scale, scale}}.Aggregate(nil, [][]float32{{size, size}, {size, size / 2}}, nil)
+			require.NoError(t, err)
+			norm := math.Hypot(float64(got[0]), float64(got[1]))
+			require.LessOrEqual(t, norm, 1.0001*math.Sqrt2*float64(scale), "row %v root %v", size, scale)
+		}
+	}
+}
+
+// TestCosines: directions are told apart whatever the norms.
+func TestCosines(t *testing.T) {
+	const n, d = 11, 5000
+	for _, size := range []float32{1e-30, 1e-9, 1, 10, 1e9, 1e30} {
+		for _, stage := range []PreAggregation{nil, Clipping{50}} {
+			rows := someRows(50, n, d)
+			for i, row := range rows {
+				for j := range row {
+					row[j]++
+					if i < 5 {
+						row[j] *= size * (1 + float32(i)/10)
+					}
+				}
+			}
+			s, err := open("test", nil, rows)
+			require.NoError(t, err)
+			if stage != nil {
+				weights, err := stage.(mixing).mixture(s, nil)
+				require.NoError(t, err)
+				s.apply(weights)
+			}
+			got, err := s.cosines()
+			require.NoError(t, err)
+			for i, x := range s.order {
+				for j, y := range s.order {
+					dot, xx, yy := 0.0, 0.0, 0.0
+					for c, a := range rows[x] {
+						b := rows[y][c]
+						dot += float64(a) * float64(b)
+						xx += float64(a) * float64(a)
+						yy += float64(b) * float64(b)
+					}
+					require.InDelta(t, dot/math.Sqrt(xx)/math.Sqrt(yy), got[i*n+j], 3e-5, "size=%v", size)
+				}
+			}
+			s.close()
+		}
+	}
+}
+
+// TestFLAMENorms: liars against the honest direction are outvoted whatever their norm.
+func TestFLAMENorms(t *testing.T) {
+	const n, f, d = 11, 5, 5000
+	for _, size := range []float32{1e-3, 1, 10, 1e9, 1e30} {
+		for trial := range 3 {
+			rows := someRows(uint64(trial)+50, n, d)
+			for _, row := range rows {
+				for j := range row {
+					row[j]++
+				}
+			}
+			mean, err := Mean{}.Aggregate(nil, rows[f:], nil)
+			require.NoError(t, err)
+			for i, row := range rows[:f] {
+				for j := range row {
+					row[j] = -size * mean[j] * (1 + float32(i)*0.01)
+				}
+			}
+			var v Verdict
+			_, err = FLAME{}.Aggregate(nil, rows, &v)
+			require.NoError(t, err)
+			for i, c := range v.Clients[:f] {
+				require.Equal(t, Outvoted, c.Rejected, "size=%v liar %d", size, i)
+			}
+		}
+	}
+}
+
+// TestFLAMEBound: the median norm is of the rows that FLAME saw.
+func TestFLAMEBound(t *testing.T) {
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	var v Verdict
+	guard := Guard{F: 2, Rule: func(int) Rule { return FLAME{} }}
+	_, err := guard.Aggregate(nil, [][]float32{{1}, {2}, {3}, {4}, {5}, {nan}, {inf}}, &v)
+	require.NoError(t, err)
+	require.Equal(t, 3.0, FLAME{}.Bound(&v))
+}
+
+// TestFoolsGoldLoud: one client of great norm is not like all others.
+func TestFoolsGoldLoud(t *testing.T) {
+	rows := someRows(3, 8, 1000)
+	want, err := (&FoolsGold{Forget: true}).Aggregate(nil, rows, nil)
+	require.NoError(t, err)
+	var v Verdict
+	for _, size := range []float32{1e5, 1e10, 1e30} {
+		loud := slices.Clone(rows)
+		loud[0] = make([]float32, 1000)
+		for j, x := range rows[0] {
+			loud[0][j] = size * x
+		}
+		_, err := (&FoolsGold{Forget: true}).Aggregate(nil, loud, &v)
+		require.NoError(t, err)
+		for i, c := range v.Clients {
+			require.Greater(t, c.Weight, 0.05, "size=%v client %d", size, i)
+		}
+		require.NotEqual(t, make([]float32, 1000), want)
+	}
+}
