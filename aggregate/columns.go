@@ -3,6 +3,7 @@ package aggregate
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/sotto-ml/sotto/internal/kernel"
 )
@@ -158,6 +159,7 @@ func (r TrimmedMean) Kappa(n, f int) float64 {
 func (s *survey) ranks(lo, hi int, v *Verdict) {
 	s.ordered = s.mix == nil
 	s.end.do, s.end.lo, s.end.hi, s.end.scale = endRanks, lo, hi, 1/float32(hi-lo)
+	s.end.mend = func(s *survey, p *part) { mendRanks(p, p.dst, s.end.lo, s.end.hi) }
 	if v != nil {
 		v.start(s.n)
 		s.end.told = v
@@ -170,6 +172,33 @@ func endRanks(s *survey, p *part) {
 		s.countCut(p)
 	}
 	kernel.RankSum(p.dst, p.view, s.end.lo, s.end.hi, s.end.scale)
+}
+
+// mendRanks makes values that are not finite again, the means of ranks lo to hi-1.
+func mendRanks(p *part, dst []float32, lo, hi int) {
+	for j, x := range dst {
+		if x-x != 0 {
+			dst[j] = average(p.sortedColumn(j)[lo:hi])
+		}
+	}
+}
+
+// sortedColumn is the values of a column, ascending.
+func (p *part) sortedColumn(j int) []float64 {
+	p.column = p.column[:0]
+	for _, row := range p.view {
+		p.column = append(p.column, float64(row[j]))
+	}
+	slices.Sort(p.column)
+	return p.column
+}
+
+func average(x []float64) float32 {
+	sum := 0.0
+	for _, y := range x {
+		sum += y
+	}
+	return float32(sum / float64(len(x)))
 }
 
 func endTrimmed(s *survey, p *part) {
@@ -263,8 +292,25 @@ func (r Meamed) plan(s *survey, v *Verdict) error {
 		return err
 	}
 	v.unknown(s.n)
-	s.end.do, s.end.lo = endAround, s.n-r.F
+	s.around(s.n - r.F)
 	return nil
+}
+
+// around ends in the means of the m values nearest to the median.
+func (s *survey) around(m int) { s.end.do, s.end.mend, s.end.lo = endAround, mendAround, m }
+
+func mendAround(s *survey, p *part) {
+	for j, x := range p.dst {
+		if x-x == 0 {
+			continue
+		}
+		sorted, n := p.sortedColumn(j), s.n
+		median, lo := (sorted[(n-1)/2]+sorted[n/2])/2, 0
+		for lo+s.end.lo < n && median-sorted[lo] > sorted[lo+s.end.lo]-median {
+			lo++
+		}
+		p.dst[j] = average(sorted[lo : lo+s.end.lo])
+	}
 }
 
 func endAround(s *survey, p *part) {

@@ -225,7 +225,7 @@ func (r Bulyan) plan(s *survey, v *Verdict) error {
 		only[k][i] = 1
 	}
 	s.apply(only)
-	s.end.do, s.end.lo = endAround, n-4*r.F
+	s.around(n - 4*r.F)
 	return nil
 }
 

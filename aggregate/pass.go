@@ -19,7 +19,7 @@ type part struct {
 	cut    []int
 	unit   []float32 // results of a unit, if they are handed on
 	from   int       // the first column of the unit
-	sound  bool      // the block was seen to be finite
+	sound  bool      // the block was seen to be finite, and the result if it is the last pass
 	loaded [][]float32
 	mixed  [][]float32 // of pool
 	pool   []float32
@@ -27,6 +27,7 @@ type part struct {
 	spare  [2][]float32
 	votes  []int32
 	keys   []int64
+	column []float64
 }
 
 // pass runs do on all blocks of columns, and merge, if there is one, on each unit in
@@ -76,6 +77,12 @@ func (s *survey) run() {
 			s.do(s, p)
 			if !s.verified && !p.sound {
 				if err := s.verify(p); err != nil {
+					s.fail(err)
+					return
+				}
+			}
+			if s.final && !p.sound {
+				if err := s.mend(p); err != nil {
 					s.fail(err)
 					return
 				}
@@ -139,6 +146,24 @@ func (s *survey) verify(p *part) error {
 	}
 	return nil
 }
+
+// mend makes results that are not finite again, in float64 if the ending says how: sums in
+// float32 may overflow where their means do not.
+func (s *survey) mend(p *part) error {
+	if kernel.AllFinite(p.dst) {
+		return nil
+	}
+	if s.end.mend != nil {
+		s.end.mend(s, p)
+	}
+	if j := notFinite(p.dst); j >= 0 {
+		return fmt.Errorf("aggregate: the result is %v at column %d: the rows that count hold infinities, or values too great for their mean in float32", p.dst[j], p.at+j)
+	}
+	return nil
+}
+
+// notFinite is the first place of a value that is not, or -1.
+func notFinite(x []float32) int { return slices.IndexFunc(x, func(v float32) bool { return v-v != 0 }) }
 
 // sizedTo is a buffer of n values, whatever they are.
 func sizedTo(x []float32, n int) []float32 { return slices.Grow(x[:0], n)[:n] }

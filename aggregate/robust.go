@@ -5,16 +5,23 @@ import (
 	"math"
 	"slices"
 
+	"gonum.org/v1/gonum/floats"
+
 	"github.com/sotto-ml/sotto/internal/kernel"
 )
 
 // GeometricMedian is the point of least mean distance to the rows, by Weiszfeld's
 // iteration from the coordinate-wise median with distances smoothed from below
-// (Pillutla, Kakade and Harchaoui 2022). It stops when the point moves by no more than
-// 10^-5 of the median distance, by the bound Σ|Δwᵢ|‖xᵢ-z‖, or after 200 steps. Breakdown
+// (Pillutla, Kakade and Harchaoui 2022). A row that is very near is tested itself: it is the
+// result if the other rows' unit pulls add up to no more than its own, and is left by the
+// step of Vardi and Zhang (2000) if not. It stops when the mean unit pull on the point is at
+// most 10^-5, by the bound Σ|Δwᵢ|‖xᵢ-z‖ times the mean of 1/‖xᵢ-z‖, or after 200 steps; the
+// mean distance is then within 2·10^-5 of the least, of which it is a share. Breakdown
 // point 1/2; cost n d for each step.
 type GeometricMedian struct {
-	Smoothing float64 // the least distance, positive and finite; 0 stands for 1e-6
+	// Smoothing is the least distance, positive and finite; 0 stands for 10^-6 of the median
+	// distance to the coordinate-wise median.
+	Smoothing float64
 }
 
 // Aggregate implements [Rule]. The verdict's distances are those to the point before
@@ -28,11 +35,10 @@ func (r GeometricMedian) Aggregate(dst []float32, rows [][]float32, v *Verdict) 
 }
 
 func (r GeometricMedian) plan(s *survey, v *Verdict) error {
-	if r.Smoothing == 0 {
-		r.Smoothing = 1e-6
-	}
-	if err := smooth("GeometricMedian", r.Smoothing); err != nil {
-		return err
+	if r.Smoothing != 0 {
+		if err := smooth("GeometricMedian", r.Smoothing); err != nil {
+			return err
+		}
 	}
 	if err := s.canonical(); err != nil {
 		return err
@@ -40,32 +46,138 @@ func (r GeometricMedian) plan(s *survey, v *Verdict) error {
 	distances, err := s.total(s.n, func(s *survey, p *part) {
 		s.look(p)
 		p.spare[0] = sizedTo(p.spare[0], len(p.rows[0]))
-		kernel.RankSum(p.spare[0], p.view, (s.n-1)/2, s.n/2+1, 1/float32(s.n/2+1-(s.n-1)/2))
+		lo, hi := (s.n-1)/2, s.n/2+1
+		kernel.RankSum(p.spare[0], p.view, lo, hi, 1/float32(hi-lo))
+		if !kernel.AllFinite(p.spare[0]) {
+			mendRanks(p, p.spare[0], lo, hi)
+		}
 		kernel.DistancesTo(p.room(s.n), p.view, p.spare[0])
 	})
 	if err != nil {
 		return err
 	}
 	roots(distances)
-	weights := pull(distances, r.Smoothing)
+	smoothing := r.Smoothing
+	if smoothing == 0 {
+		smoothing = max(1e-6*middle(distances), math.SmallestNonzeroFloat32)
+	}
+	var weights []float64
+	tested := make([]bool, s.n)
 	for range 200 {
+		if k := least(distances); r.Smoothing == 0 && !tested[k] && dominant(distances, k, smoothing) {
+			tested[k] = true
+			left, err := s.leave(k, smoothing)
+			if err != nil {
+				return err
+			}
+			if left.stays || distances[k] <= smoothing && floats.Sum(left.distances) >= floats.Sum(distances) {
+				weights, distances = left.row, left.from
+				break
+			}
+			if floats.Sum(left.distances) < floats.Sum(distances) {
+				weights, distances = left.weights, left.distances
+			}
+		}
+		before := weights
+		weights = pull(distances, smoothing)
+		if before != nil {
+			moved, near := 0.0, 0.0
+			for k, w := range weights {
+				moved += math.Abs(w-before[k]) * distances[k]
+				near += 1 / max(smoothing, distances[k]) / float64(s.n)
+			}
+			if moved*near <= 1e-5 {
+				break
+			}
+		}
 		if distances, err = s.distancesTo(weights, 0); err != nil {
 			return err
 		}
 		roots(distances)
-		before := weights
-		weights = pull(distances, r.Smoothing)
-		moved := 0.0
-		for k, w := range weights {
-			moved += math.Abs(w-before[k]) * distances[k]
-		}
-		if moved <= 1e-5*middle(distances) {
-			break
-		}
 	}
 	v.tell(s, weights, distances)
 	s.combine(weights)
 	return nil
+}
+
+func least(x []float64) int {
+	k := 0
+	for i, y := range x {
+		if y < x[k] {
+			k = i
+		}
+	}
+	return k
+}
+
+// dominant says whether the nearest row, k, with those about as near, is at the point or
+// pulls harder than all others.
+func dominant(distances []float64, k int, smoothing float64) bool {
+	if distances[k] <= smoothing {
+		return true
+	}
+	if distances[k] > middle(distances)/100 {
+		return false
+	}
+	near, far := 0.0, 0.0
+	for _, x := range distances {
+		if x <= 2*distances[k] {
+			near += 1 / x
+		} else {
+			far += 1 / x
+		}
+	}
+	return near > far
+}
+
+// departure is a step from a row.
+type departure struct {
+	stays              bool      // the row is the geometric median
+	row, from          []float64 // weights that are the row, and the distances to it
+	weights, distances []float64 // after the step
+}
+
+// leave is the step from row k, and from the rows that are no farther from it than the
+// smoothing.
+func (s *survey) leave(k int, smoothing float64) (d departure, err error) {
+	unit := make([]float64, s.n)
+	unit[k] = 1
+	if d.from, err = s.distancesTo(unit, 0); err != nil {
+		return d, err
+	}
+	roots(d.from)
+	d.row, d.weights = make([]float64, s.n), make([]float64, s.n)
+	own, total := 0.0, 0.0 // unit pulls at the row, and the rest's weight
+	for i, x := range d.from {
+		if x <= smoothing {
+			d.row[i] = 1
+			own++
+		} else {
+			d.weights[i] = 1 / x
+			total += 1 / x
+		}
+	}
+	floats.Scale(1/own, d.row)
+	if total == 0 {
+		d.stays = true
+		return d, nil
+	}
+	floats.Scale(1/total, d.weights)
+	away, err := s.distancesTo(d.weights, 0)
+	if err != nil {
+		return d, err
+	}
+	others := math.Sqrt(away[k]) * total
+	if d.stays = others <= own; d.stays {
+		return d, nil
+	}
+	floats.Scale(1-own/others, d.weights)
+	floats.AddScaled(d.weights, own/others, d.row)
+	if d.distances, err = s.distancesTo(d.weights, 0); err != nil {
+		return d, err
+	}
+	roots(d.distances)
+	return d, nil
 }
 
 // Kappa is the robustness coefficient 4 (1 + F/(n-2F))² of the exact geometric median
@@ -175,6 +287,10 @@ func (r *CenteredClipping) plan(s *survey, v *Verdict) error {
 	}
 	if r.Momentum != nil && len(r.Momentum) != s.d {
 		return fmt.Errorf("aggregate: CenteredClipping.Momentum has %d values, must have as many as the rows, %d", len(r.Momentum), s.d)
+	}
+	if !kernel.AllFinite(r.Momentum) {
+		j := notFinite(r.Momentum)
+		return fmt.Errorf("aggregate: CenteredClipping.Momentum holds %v at column %d, must be finite", r.Momentum[j], j)
 	}
 	if err := s.canonical(); err != nil {
 		return err

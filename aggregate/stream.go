@@ -97,6 +97,7 @@ func Stream(rule Rule, rows Source, emit func(at int, values []float32) error, v
 	if s.end.told != nil {
 		s.cut = append(s.cut[:0], make([]int, s.n)...)
 	}
+	s.final = true
 	err := s.pass(func(s *survey, p *part) {
 		if len(p.unit) == 0 {
 			p.unit = sizedTo(p.unit, min(unitColumns, s.d-p.from))

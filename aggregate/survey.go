@@ -55,6 +55,7 @@ type survey struct {
 	named    bool // each row seen is one client's, in order
 	ordered  bool // values are only compared, so that infinities pass
 	verified bool
+	final    bool // the pass that makes the result
 	block    int
 
 	// of the pass
@@ -80,6 +81,7 @@ type survey struct {
 // ending is what the last pass does to each column.
 type ending struct {
 	do     func(s *survey, p *part)
+	mend   func(s *survey, p *part) // makes values of dst again that are not finite
 	lo, hi int
 	scale  float32
 	shares []float32         // of each unmixed row, and of extra
@@ -99,10 +101,16 @@ var (
 	parts = sync.Pool{New: func() any { return new(part) }}
 )
 
-// open is a survey of rows in memory, checked to be of one shape.
+// open is a survey of rows in memory, checked to be of one shape. It panics if dst overlaps
+// one of them but is none.
 func open(rule string, dst []float32, rows [][]float32) (*survey, error) {
 	if err := shape(rule, dst, rows); err != nil {
 		return nil, err
+	}
+	for _, row := range rows {
+		if overlaps(dst, row) && &dst[0] != &row[0] {
+			panic("aggregate: dst overlaps a row in part")
+		}
 	}
 	s := surveys.Get().(*survey)
 	s.rows, s.n0, s.n, s.d = rows, len(rows), len(rows), len(rows[0])
@@ -128,7 +136,7 @@ func powerBelow(x, lo, hi int) int {
 func (s *survey) close() {
 	s.rows, s.source, s.extra, s.mix, s.seen, s.mixtures = nil, nil, nil, nil, nil, nil
 	s.base, s.lengths, s.dst, s.sums, s.point, s.err = nil, nil, nil, nil, nil, nil
-	s.sorted, s.ordered, s.verified = false, false, false
+	s.sorted, s.ordered, s.verified, s.final = false, false, false, false
 	s.end = ending{}
 	s.do, s.merge = nil, nil
 	surveys.Put(s)
@@ -370,7 +378,7 @@ func (s *survey) finish(dst []float32, err error) ([]float32, error) {
 	}
 	out := sized(dst, s.d)
 	s.dst = out
-	aside := dst != nil && !s.verified
+	aside := dst != nil
 	if aside { // what is wrong must be seen before dst is written
 		s.scratch = sizedTo(s.scratch, s.d)
 		s.dst = s.scratch
@@ -379,6 +387,7 @@ func (s *survey) finish(dst []float32, err error) ([]float32, error) {
 	if s.end.told != nil {
 		s.cut, merge = append(s.cut[:0], make([]int, s.n)...), mergeCut
 	}
+	s.final = true
 	if err := s.pass(s.end.do, merge); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,103 @@
+package aggregate
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// sumOfDistances is what the geometric median makes least.
+func sumOfDistances(rows [][]float32, z []float32) (sum float64) {
+	for _, row := range rows {
+		sum += math.Sqrt(squaredDistance(row, z))
+	}
+	return sum
+}
+
+// TestGeometricMedianPin: a liar at the point where the iteration starts, or near to it,
+// does not hold it there.
+func TestGeometricMedianPin(t *testing.T) {
+	for _, off := range []float32{0, 1e-9, 1e-5, 1e-3} {
+		for _, size := range []float32{1, 1e-9, 1e15} {
+			rows := someRows(1, 21, 1000)
+			for j := range rows[0] { // the middle of the honest rows
+				column := make([]float32, 0, 20)
+				for _, row := range rows[1:] {
+					column = append(column, row[j])
+				}
+				slices.Sort(column)
+				rows[0][j] = column[10] + off
+			}
+			for _, row := range rows {
+				for j := range row {
+					row[j] *= size
+				}
+			}
+			got, err := GeometricMedian{}.Aggregate(nil, rows, nil)
+			require.NoError(t, err)
+			best, err := Weiszfeld{Smoothing: 1e-6 * float64(size), Steps: 3000}.Aggregate(nil, rows, nil)
+			require.NoError(t, err)
+			require.Less(t, sumOfDistances(rows, got), 1.00002*sumOfDistances(rows, best), "off by %v, size %v", off, size)
+			require.Equal(t, got, streamed(t, GeometricMedian{}, sourceOf(rows), nil))
+		}
+	}
+}
+
+// TestGeometricMedianOfRow: where a row is the geometric median it is the result.
+func TestGeometricMedianOfRow(t *testing.T) {
+	rows := [][]float32{{1, 1}, {1, 1}, {5, 0}, {-2, 3}, {0, -4}}
+	got, err := GeometricMedian{}.Aggregate(nil, rows, nil)
+	require.NoError(t, err)
+	require.Equal(t, []float32{1, 1}, got)
+	got, err = GeometricMedian{}.Aggregate(nil, [][]float32{{0, 0}, {1, 0}, {0, 1}, {10, 10}, {0.3, 0.3}}, nil)
+	require.NoError(t, err)
+	require.InDeltaSlice(t, []float32{0.3, 0.3}, got, 1e-6, "not where it starts")
+
+	// Of three points with an angle above 120 degrees it is that one, of others none.
+	got, err = GeometricMedian{}.Aggregate(nil, [][]float32{{0, 0}, {4, 1}, {-4, 1}}, nil)
+	require.NoError(t, err)
+	require.InDeltaSlice(t, []float32{0, 0}, got, 1e-5)
+	got, err = GeometricMedian{}.Aggregate(nil, [][]float32{{0, 0}, {1, 0}, {0.5, float32(math.Sqrt(0.75))}}, nil)
+	require.NoError(t, err)
+	require.InDeltaSlice(t, []float64{0.5, math.Sqrt(0.75) / 3}, got, 1e-4)
+}
+
+// TestGeometricMedianScale: the result of rows times a power of two is that of the rows,
+// times it; a smoothing that is given is a distance.
+func TestGeometricMedianScale(t *testing.T) {
+	rows := someRows(7, 12, 400)
+	rows[3] = slices.Repeat([]float32{50}, 400)
+	want, err := GeometricMedian{}.Aggregate(nil, rows, nil)
+	require.NoError(t, err)
+	for _, scale := range []float32{0x1p-60, 0x1p-30, 0x1p30, 0x1p60} {
+		scaled := someRows(7, 12, 400)
+		scaled[3] = slices.Clone(rows[3])
+		for _, row := range scaled {
+			for j := range row {
+				row[j] *= scale
+			}
+		}
+		got, err := GeometricMedian{}.Aggregate(nil, scaled, nil)
+		require.NoError(t, err)
+		for j := range got {
+			require.InDelta(t, want[j], got[j]/scale, 1e-4, "%v", scale)
+		}
+	}
+	smoothed, err := GeometricMedian{Smoothing: 1e6}.Aggregate(nil, rows, nil)
+	require.NoError(t, err)
+	mean, err := Mean{}.Aggregate(nil, rows, nil)
+	require.NoError(t, err)
+	require.InDeltaSlice(t, mean, smoothed, 1e-4, "all rows are nearer than that")
+}
+
+// TestMomentumFinite: a momentum that is not is refused.
+func TestMomentumFinite(t *testing.T) {
+	for _, x := range []float64{math.NaN(), math.Inf(-1)} {
+		rule := &CenteredClipping{Tau: 100, Steps: 1, Momentum: []float32{1, float32(x)}}
+		_, err := rule.Aggregate(nil, someRows(1, 10, 2), nil)
+		require.ErrorContains(t, err, fmt.Sprintf("CenteredClipping.Momentum holds %v at column 1, must be finite", x))
+	}
+}
