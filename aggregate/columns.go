@@ -49,6 +49,15 @@ func (r Mean) plan(s *survey, v *Verdict) error {
 	return nil
 }
 
+// byColumns says whether a rule is one of those that work by columns.
+func byColumns(r Rule) bool {
+	switch r.(type) {
+	case Mean, Median, TrimmedMean, Meamed, SignMajority, WeightedMedian, WeightedTrimmedMean:
+		return true
+	}
+	return false
+}
+
 // whose is the caller's index of a row seen, or its own if it is nobody's.
 func (s *survey) whose(k int) int {
 	if s.named {
@@ -210,11 +219,8 @@ func endTrimmed(s *survey, p *part) {
 }
 
 // countCut counts the coordinates in which each row is below rank lo or above rank
-// hi-1.
+// hi-1, and shares each column among the others.
 func (s *survey) countCut(p *part) {
-	if p.at == p.from {
-		p.cut = append(p.cut[:0], make([]int, s.n)...)
-	}
 	width := len(p.view[0])
 	for i := range p.spare {
 		p.spare[i] = sizedTo(p.spare[i], width)
@@ -222,35 +228,50 @@ func (s *survey) countCut(p *part) {
 	least, most := p.spare[0], p.spare[1]
 	kernel.RankSum(least, p.view, s.end.lo, s.end.lo+1, 1)
 	kernel.RankSum(most, p.view, s.end.hi-1, s.end.hi, 1)
+	s.divide(p, func(x float32, j int) bool { return x < least[j] || x > most[j] })
+}
+
+// divide counts the coordinates that are cut from each row, and shares each column among
+// the rows that keep it.
+func (s *survey) divide(p *part, cut func(x float32, j int) bool) {
+	if p.at == p.from {
+		p.cut = append(p.cut[:0], make([]int, s.n)...)
+		p.kept = append(p.kept[:0], make([]float64, s.n)...)
+	}
+	p.votes = append(p.votes[:0], make([]int32, len(p.view[0]))...)
 	for k, row := range p.view {
-		cut := 0
 		for j, x := range row {
-			if x < least[j] || x > most[j] {
-				cut++
+			if cut(x, j) {
+				p.cut[k]++
+			} else {
+				p.votes[j]++
 			}
 		}
-		p.cut[k] += cut
+	}
+	for k, row := range p.view {
+		for j, x := range row {
+			if !cut(x, j) {
+				p.kept[k] += 1 / float64(p.votes[j])
+			}
+		}
 	}
 }
 
-// addCut adds a unit's counts.
+// addCut adds a unit's counts and shares.
 func (s *survey) addCut(p *part) {
 	for k, c := range p.cut {
 		s.cut[k] += c
+		s.kept[k] += p.kept[k]
 	}
 }
 
-// tellTrimmed makes the verdict of the counts.
+// tellTrimmed makes the verdict of the counts and shares.
 func (s *survey) tellTrimmed() {
-	kept := 0
-	for _, c := range s.cut {
-		kept += s.d - c
-	}
 	for k, c := range s.cut {
 		if s.d > 0 {
 			client := &s.end.told.Clients[s.order[k]]
 			client.Trimmed = float64(c) / float64(s.d)
-			client.Weight = float64(s.d-c) / float64(max(kept, 1))
+			client.Weight = s.kept[k] / float64(s.d)
 		}
 	}
 }
@@ -361,9 +382,6 @@ func endSigns(s *survey, p *part) {
 			votes[j] += b>>31 | int32(uint32(-(b&math.MaxInt32))>>31)
 		}
 	}
-	if s.end.told != nil {
-		s.countOutvoted(p, votes)
-	}
 	for j, c := range votes {
 		p.dst[j] = 0
 		switch {
@@ -373,18 +391,7 @@ func endSigns(s *survey, p *part) {
 			p.dst[j] = -s.end.scale
 		}
 	}
-}
-
-// countOutvoted counts the coordinates in which each row voted for less.
-func (s *survey) countOutvoted(p *part, votes []int32) {
-	if p.at == p.from {
-		p.cut = append(p.cut[:0], make([]int, s.n)...)
-	}
-	for k, row := range p.view {
-		for j, x := range row {
-			if x > 0 && votes[j] < 0 || x < 0 && votes[j] > 0 {
-				p.cut[k]++
-			}
-		}
+	if s.end.told != nil {
+		s.divide(p, func(x float32, j int) bool { return x > 0 && p.dst[j] < 0 || x < 0 && p.dst[j] > 0 })
 	}
 }

@@ -3,6 +3,7 @@ package aggregate
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/sotto-ml/sotto/internal/kernel"
 )
@@ -10,6 +11,11 @@ import (
 // Guard refuses rows before a rule sees them: those of another length than dst's
 // or than most others', with NaN or infinities, or of a norm above MaxNorm. What is
 // refused counts against F, the number of liars that the rule is made for.
+//
+// Indices and weights that rules of this package have for clients (MoNNA's Trusted, Weights,
+// Bucketing's Permutation, FoolsGold's History) are those of the rows before any is refused.
+// A rule that remembers rounds is to be made once: Rule must return the same pointer each
+// time. A FoolsGold leaves the history of clients whose rows are refused as it is.
 type Guard struct {
 	F       int              // liars expected, among them those refused
 	MaxNorm float64          // 0 is none
@@ -41,6 +47,11 @@ func (g Guard) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32
 	whose, rule, err := g.sift(reasons)
 	if err != nil {
 		return nil, err
+	}
+	for i, row := range rows {
+		if reasons[i] != Kept && overlaps(dst, row) && !(len(row) == d && &row[0] == &dst[0] && byColumns(rule)) {
+			panic("aggregate: dst overlaps a row")
+		}
 	}
 	kept := make([][]float32, len(whose))
 	for k, i := range whose {
@@ -95,7 +106,71 @@ func (g Guard) sift(reasons []Reason) (kept []int, rule Rule, err error) {
 	if len(refused) > 0 && (g.Fail || len(kept) == 0) {
 		return nil, nil, fmt.Errorf("aggregate: rows %v are refused, row %d as %v", refused, refused[0], reasons[refused[0]])
 	}
-	return kept, g.Rule(max(g.F-len(refused), 0)), nil
+	rule = g.Rule(max(g.F-len(refused), 0))
+	if len(refused) > 0 {
+		rule, err = among(rule, kept, len(reasons))
+	}
+	return kept, rule, err
+}
+
+// among is the rule for some of n rows, if it knows clients by their index.
+func among(rule Rule, some []int, n int) (Rule, error) {
+	pick := func(weights []float64) []float64 {
+		if len(weights) != n {
+			return weights // which the rule refuses
+		}
+		var out []float64
+		for _, i := range some {
+			out = append(out, weights[i])
+		}
+		return out
+	}
+	switch r := rule.(type) {
+	case Mean:
+		r.Weights = pick(r.Weights)
+		return r, nil
+	case WeightedMedian:
+		r.Weights = pick(r.Weights)
+		return r, nil
+	case WeightedTrimmedMean:
+		r.Weights = pick(r.Weights)
+		return r, nil
+	case MoNNA:
+		if k, ok := slices.BinarySearch(some, r.Trusted); ok {
+			r.Trusted = k
+		} else if r.Trusted >= 0 && r.Trusted < n {
+			return nil, fmt.Errorf("aggregate: MoNNA.Trusted is %d, a row that Guard refuses", r.Trusted)
+		}
+		return r, nil
+	case Bucketing:
+		if len(r.Permutation) == n {
+			var order []int
+			for _, i := range r.Permutation {
+				if k, ok := slices.BinarySearch(some, i); ok {
+					order = append(order, k)
+				}
+			}
+			r.Permutation = order
+		}
+		return r, nil
+	case *FoolsGold:
+		if !r.Forget {
+			return foolsGoldAmong{r, some, n}, nil
+		}
+	case Chain:
+		c := slices.Clone(r)
+		for i, stage := range c {
+			var err error
+			if c[i], err = among(stage, some, n); err != nil {
+				return nil, err
+			}
+			if _, buckets := stage.(Bucketing); buckets { // after which rows are nobody's
+				break
+			}
+		}
+		return c, nil
+	}
+	return rule, nil
 }
 
 // tell makes the verdict of all rows of that of those kept.

@@ -185,7 +185,8 @@ type Bulyan struct {
 }
 
 // Aggregate implements [Rule]. The verdict's distances are the mean squared ones when
-// the row was chosen, or of the last choice.
+// the row was chosen, or of the last choice; the weights of rows that were chosen are not
+// known, as they are trimmed after that.
 func (r Bulyan) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
 	s, err := apart("Bulyan", dst, rows)
 	if err != nil {
@@ -219,6 +220,11 @@ func (r Bulyan) plan(s *survey, v *Verdict) error {
 	}
 	slices.Sort(chosen)
 	v.choose(s, chosen, at)
+	if v != nil && r.F > 0 {
+		for _, k := range chosen {
+			v.Clients[s.whose(k)].Weight = math.NaN()
+		}
+	}
 	only := make([][]float64, len(chosen))
 	for k, i := range chosen {
 		only[k] = make([]float64, n)

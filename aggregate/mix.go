@@ -37,6 +37,11 @@ func mixed(rule string, p mixing, dst, rows [][]float32, v *Verdict) ([][]float3
 		return nil, err
 	}
 	s.apply(weights)
+	if !s.verified { // dst is written when all rows have been seen
+		if err := s.pass(func(*survey, *part) {}, nil); err != nil {
+			return nil, err
+		}
+	}
 	_, buckets := p.(Bucketing)
 	dst = fresh(dst, s.n, s.d)
 	for _, row := range dst {

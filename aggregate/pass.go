@@ -17,6 +17,7 @@ type part struct {
 	dst    []float32
 	sums   []float64
 	cut    []int
+	kept   []float64 // sums of the rows' shares of columns
 	unit   []float32 // results of a unit, if they are handed on
 	from   int       // the first column of the unit
 	sound  bool      // the block was seen to be finite, and the result if it is the last pass

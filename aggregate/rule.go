@@ -41,6 +41,7 @@ func (c Chain) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32
 		overlap(dst, rows)
 		return s.finish(dst, c.plan(s, v))
 	}
+	overlap(dst, rows)
 	for i, stage := range c[:len(c)-1] { // stages that are not of this package
 		var err error
 		if rows, err = stage.(PreAggregation).Mix(nil, rows, v); err != nil {
@@ -97,7 +98,8 @@ func (c Chain) plan(s *survey, v *Verdict) error {
 
 // Kappa is the robustness coefficient of the last stage, made better by [NNM] (8F/(n-F)
 // (κ+1), Allouah et al. 2023, lemma 1) and worse by [ARC] (κ + 2F/(n-2F), Allouah et
-// al. 2025) before it; infinite if one of the stages has none.
+// al. 2025) before it, with their F; infinite if one of the stages has none, or unless f <= F
+// and n > 2F of each.
 func (c Chain) Kappa(n, f int) float64 {
 	if len(c) == 0 || f < 0 || n <= 2*f {
 		return math.Inf(1)
@@ -110,12 +112,12 @@ func (c Chain) Kappa(n, f int) float64 {
 	for i := len(c) - 2; i >= 0; i-- {
 		switch stage := c[i].(type) {
 		case NNM:
-			if stage.F < f {
+			if stage.F < f || n <= 2*stage.F {
 				return math.Inf(1)
 			}
 			kappa = 8 * float64(stage.F) / float64(n-stage.F) * (kappa + 1)
 		case ARC:
-			if stage.F < f {
+			if stage.F < f || n <= 2*stage.F {
 				return math.Inf(1)
 			}
 			kappa += 2 * float64(stage.F) / float64(n-2*stage.F)

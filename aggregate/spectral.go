@@ -330,10 +330,10 @@ func (r DnC) plan(s *survey, v *Verdict) error {
 	if r.Filter == 0 {
 		r.Filter = 1
 	}
-	dropped := int(r.Filter * float64(r.F))
-	if !(r.Filter > 0) || dropped >= n {
+	if !(r.Filter > 0) || !(r.Filter*float64(r.F) < float64(n)) {
 		return fmt.Errorf("aggregate: DnC.Filter is %v for F = %d of %d rows, must be positive and leave a row", r.Filter, r.F, n)
 	}
+	dropped := int(r.Filter * float64(r.F))
 	if r.Columns == 0 {
 		r.Columns = 10_000
 	}

@@ -95,7 +95,7 @@ func Stream(rule Rule, rows Source, emit func(at int, values []float32) error, v
 		whole = make([]float32, d)
 	}
 	if s.end.told != nil {
-		s.cut = append(s.cut[:0], make([]int, s.n)...)
+		s.count()
 	}
 	s.final = true
 	err := s.pass(func(s *survey, p *part) {

@@ -51,9 +51,10 @@ type survey struct {
 	base    []float64 // squared distances of all pairs, unmixed
 	lengths []float64 // squared norms, unmixed
 
-	sorted   bool // order is canonical
-	named    bool // each row seen is one client's, in order
-	ordered  bool // values are only compared, so that infinities pass
+	sorted   bool  // order is canonical
+	tied     []int // bounds of runs of equal rows, if they are not in memory
+	named    bool  // each row seen is one client's, in order
+	ordered  bool  // values are only compared, so that infinities pass
 	verified bool
 	final    bool // the pass that makes the result
 	block    int
@@ -76,6 +77,7 @@ type survey struct {
 	weights []float64 // of each row seen, in each column
 	scratch []float32
 	cut     []int
+	kept    []float64
 }
 
 // ending is what the last pass does to each column.
@@ -137,7 +139,7 @@ func (s *survey) close() {
 	s.rows, s.source, s.extra, s.mix, s.seen, s.mixtures = nil, nil, nil, nil, nil, nil
 	s.base, s.lengths, s.dst, s.sums, s.point, s.err = nil, nil, nil, nil, nil, nil
 	s.sorted, s.ordered, s.verified, s.final = false, false, false, false
-	s.end = ending{}
+	s.end, s.tied = ending{}, nil
 	s.do, s.merge = nil, nil
 	surveys.Put(s)
 }
@@ -187,6 +189,7 @@ func (s *survey) canonicalRead() error {
 		}
 		tied = still
 	}
+	s.tied = tied
 	return nil
 }
 
@@ -205,6 +208,32 @@ func compare(x, y []float32) int {
 		}
 	}
 	return 0
+}
+
+// settleTies puts what belongs to rows that are equal in ascending order, so that sums have the
+// same bits whichever of them it belonged to.
+func settleTies[F float32 | float64](s *survey, x []F) {
+	equal := func(k int) bool {
+		if s.source == nil {
+			return compare(s.rows[s.order[k-1]], s.rows[s.order[k]]) == 0
+		}
+		for r := 0; r < len(s.tied); r += 2 {
+			if s.tied[r] < k && k < s.tied[r+1] {
+				return true
+			}
+		}
+		return false
+	}
+	if !s.sorted || !slices.ContainsFunc(x, func(y F) bool { return y != x[0] }) {
+		return
+	}
+	lo := 0
+	for k := 1; k <= len(x); k++ {
+		if k == len(x) || !equal(k) {
+			slices.Sort(x[lo:k])
+			lo = k
+		}
+	}
 }
 
 // bytesOf is the memory of a row.
@@ -348,6 +377,7 @@ func (s *survey) combine(weights []float64) { s.blend(weights, 0) }
 // blend ends in a sum of the rows seen and of extra.
 func (s *survey) blend(weights []float64, share float64) {
 	s.end.do, s.end.shares = endCombine, s.shares(weights, share)
+	settleTies(s, s.end.shares[:s.n0])
 	s.end.all = !slices.Contains(s.end.shares, 0)
 	if s.verified || s.end.all {
 		s.widen()
@@ -385,7 +415,8 @@ func (s *survey) finish(dst []float32, err error) ([]float32, error) {
 	}
 	var merge func(s *survey, p *part) error
 	if s.end.told != nil {
-		s.cut, merge = append(s.cut[:0], make([]int, s.n)...), mergeCut
+		s.count()
+		merge = mergeCut
 	}
 	s.final = true
 	if err := s.pass(s.end.do, merge); err != nil {
@@ -396,6 +427,11 @@ func (s *survey) finish(dst []float32, err error) ([]float32, error) {
 	}
 	s.settle(out)
 	return out, nil
+}
+
+// count makes room for what is told of columns.
+func (s *survey) count() {
+	s.cut, s.kept = append(s.cut[:0], make([]int, s.n)...), append(s.kept[:0], make([]float64, s.n)...)
 }
 
 func mergeCut(s *survey, p *part) error {

@@ -73,9 +73,11 @@ func (r FLTrust) plan(s *survey, v *Verdict) error {
 // each other more than liars do; a single liar is not stopped. Use one value, by its
 // pointer, for one series of rounds. Cost n² d.
 type FoolsGold struct {
-	Confidence float64     // of the logit, positive and finite; 0 stands for 1
-	Forget     bool        // keep no history: this round's rows alone count
-	History    [][]float32 // sums of each client's rows so far; nil at first
+	Confidence float64 // of the logit, positive and finite; 0 stands for 1
+	Forget     bool    // keep no history: this round's rows alone count
+	// History is the sums of each client's rows so far, no greater than float32's greatest; nil
+	// at first.
+	History [][]float32
 }
 
 // Aggregate implements [Rule]. The verdict's distances are the greatest cosines to
@@ -88,37 +90,107 @@ func (r *FoolsGold) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]fl
 	if r.Forget {
 		return s.finish(dst, r.plan(s, v))
 	}
-	if r.History != nil && (len(r.History) != s.n || len(r.History[0]) != s.d) {
-		s.close()
-		return nil, fmt.Errorf("aggregate: FoolsGold.History has another shape than the %d rows of %d", len(rows), len(rows[0]))
+	if r.History != nil {
+		if err := r.fits(s.n, s.d); err != nil {
+			s.close()
+			return nil, err
+		}
 	}
-	sums := fresh(nil, s.n, s.d)
-	for i, row := range rows {
+	out, sums, err := r.remember(s, r.History, dst, v)
+	if err == nil {
+		r.History = sums
+	}
+	return out, err
+}
+
+// fits returns an error unless the history is finite and of n rows of d.
+func (r *FoolsGold) fits(n, d int) error {
+	if len(r.History) != n {
+		return fmt.Errorf("aggregate: FoolsGold.History has another shape than the %d rows of %d: it has %d rows", n, d, len(r.History))
+	}
+	for i, row := range r.History {
+		if len(row) != d {
+			return fmt.Errorf("aggregate: FoolsGold.History has another shape than the %d rows of %d: row %d has %d values", n, d, i, len(row))
+		}
+		if j := notFinite(row); j >= 0 {
+			return fmt.Errorf("aggregate: FoolsGold.History holds %v in row %d at column %d, must be finite", row[j], i, j)
+		}
+	}
+	return nil
+}
+
+// remember carries the rule out with a history, which may be nil, and is the next one.
+func (r *FoolsGold) remember(s *survey, history [][]float32, dst []float32, v *Verdict) (out []float32, sums [][]float32, err error) {
+	sums = fresh(nil, s.n, s.d)
+	for i, row := range s.rows {
 		if !kernel.AllFinite(row) {
 			continue // which the plan refuses
 		}
 		copy(sums[i], row)
-		if r.History != nil {
-			kernel.Add(sums[i], r.History[i])
+		if history == nil {
+			continue
+		}
+		kernel.Add(sums[i], history[i])
+		if !kernel.AllFinite(sums[i]) {
+			for j, x := range sums[i] { // a client's sums stop at float32's greatest
+				sums[i][j] = min(max(x, -math.MaxFloat32), math.MaxFloat32)
+			}
 		}
 	}
 	h, err := open("FoolsGold", nil, sums)
 	if err != nil {
-		return nil, err
+		s.close()
+		return nil, nil, err
 	}
 	defer h.close()
 	h.sorted = true
 	alike, err := h.cosines()
 	if err != nil {
 		s.close()
-		return nil, err
+		return nil, nil, err
 	}
 	s.sorted = true // in the history's order, which is the clients'
-	out, err := s.finish(dst, r.weigh(s, alike, v))
-	if err == nil {
-		r.History = sums
+	out, err = s.finish(dst, r.weigh(s, alike, v))
+	return out, sums, err
+}
+
+// foolsGoldAmong is a FoolsGold for some of n clients.
+type foolsGoldAmong struct {
+	*FoolsGold
+	some []int
+	n    int
+}
+
+// Aggregate implements [Rule].
+func (r foolsGoldAmong) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
+	s, err := apart("FoolsGold", dst, rows)
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	var held [][]float32
+	if r.History != nil {
+		if err := r.fits(r.n, s.d); err != nil {
+			s.close()
+			return nil, err
+		}
+		for _, i := range r.some {
+			held = append(held, r.History[i])
+		}
+	}
+	d := s.d
+	out, sums, err := r.remember(s, held, dst, v)
+	if err != nil {
+		return nil, err
+	}
+	next := slices.Clone(r.History)
+	if next == nil {
+		next = fresh(nil, r.n, d)
+	}
+	for k, i := range r.some {
+		next[i] = sums[k]
+	}
+	r.History = next
+	return out, nil
 }
 
 func (r *FoolsGold) plan(s *survey, v *Verdict) error {

@@ -129,3 +129,30 @@ func TestFoolsGoldLoud(t *testing.T) {
 		require.NotEqual(t, make([]float32, 1000), want)
 	}
 }
+
+// TestFoolsGoldHistory: a client's sums stop at float32's greatest, and a history of
+// another shape, or not finite, is refused.
+func TestFoolsGoldHistory(t *testing.T) {
+	rule := &FoolsGold{}
+	for round := range 3 {
+		_, err := rule.Aggregate(nil, [][]float32{{3e38, 1}, {1, 2}, {3, -3e38}}, nil)
+		require.NoError(t, err, "round %d", round)
+	}
+	require.Equal(t, [][]float32{{math.MaxFloat32, 3}, {3, 6}, {9, -math.MaxFloat32}}, rule.History)
+	for _, c := range []struct {
+		history [][]float32
+		want    string
+	}{
+		{[][]float32{{1, 2}, {1}, {1, 2}}, "FoolsGold.History has another shape than the 3 rows of 2: row 1 has 1 values"},
+		{[][]float32{{1, 2}, {1, 2}, {1, 2, 3}}, "row 2 has 3 values"},
+		{[][]float32{{1, 2}, {1, 2}}, "it has 2 rows"},
+		{[][]float32{}, "it has 0 rows"},
+		{[][]float32{{1, 2}, {1, float32(math.Inf(1))}, {1, 2}}, "FoolsGold.History holds +Inf in row 1 at column 1, must be finite"},
+	} {
+		rule := &FoolsGold{History: c.history}
+		dst := []float32{7, 7}
+		_, err := rule.Aggregate(dst, [][]float32{{1, 2}, {3, 4}, {5, 1}}, nil)
+		require.ErrorContains(t, err, c.want)
+		require.Equal(t, []float32{7, 7}, dst)
+	}
+}

@@ -29,7 +29,7 @@ func (r WeightedMedian) plan(s *survey, v *Verdict) error {
 
 // WeightedTrimmedMean is, in each coordinate, the weighted mean of what remains when
 // Share of the weight is cut off from the least values and as much from the greatest;
-// of a value on the boundary the part within counts. With equal weights and a Share
+// of a value on the boundary the part within counts; within 1e-9 of a half Share is the median. With equal weights and a Share
 // of F/n it is [TrimmedMean]. Breakdown point Share of the weight; cost n log n d.
 type WeightedTrimmedMean struct {
 	Weights []float64 // at least 0 and finite, not all 0; one for each row
@@ -69,9 +69,19 @@ func (s *survey) trimWeights(rule string, weights []float64, share float64, v *V
 	for k := range s.weights {
 		s.weights[k] = weights[s.whose(k)] / total
 	}
+	if s.mix == nil {
+		settleTies(s, s.weights)
+	}
+	if 0.5-share < nearHalf {
+		share = 0.5
+	}
 	s.end.do, s.end.share = endWeighted, share
 	return nil
 }
+
+// nearHalf is how little may be left on either side of the median before nothing is: no less
+// than what [endWeighted] forgives in all intervals of weight.
+const nearHalf = 1e-9
 
 func endWeighted(s *survey, p *part) {
 	s.look(p)
