@@ -99,7 +99,7 @@ func weigh(rule string, weights []float64, n int) (float64, error) {
 
 // Median is the coordinate-wise median: of an even number the mean of the middle
 // two. Breakdown point 1/2; cost n d. Liars within the honest rows' spread of each
-// coordinate bias it.
+// coordinate bias it. Infinities are values like others, unless they are the middle.
 type Median struct{}
 
 // Aggregate implements [Rule].
@@ -128,7 +128,8 @@ func (Median) Kappa(n, f int) float64 {
 
 // TrimmedMean is, in each coordinate, the mean of what remains when the F least
 // and the F greatest values are cut off (Yin et al. 2018). Breakdown point F/n; cost
-// n d. Liars within the honest rows' spread of each coordinate bias it.
+// n d. Liars within the honest rows' spread of each coordinate bias it. Infinities are
+// values like others, unless they remain.
 type TrimmedMean struct {
 	F int // of n rows, 2F < n
 }
@@ -278,7 +279,8 @@ func (s *survey) tellTrimmed() {
 
 // Meamed is, in each coordinate, the mean of the n-F values nearest to the median
 // (Xie, Koyejo and Gupta 2018); of two equally near the lesser. Breakdown point F/n;
-// cost n d. Liars within the honest rows' spread of each coordinate bias it.
+// cost n d. Liars within the honest rows' spread of each coordinate bias it. Which values
+// are nearest is right where the median is within half of float32's range.
 type Meamed struct {
 	F int // of n rows, 2F < n
 }

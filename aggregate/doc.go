@@ -45,7 +45,8 @@
 //
 // Rows are []float32 of one length d; dst is overwritten and returned, nil
 // allocates; it may be one of the rows only for the coordinate-wise rules (Mean,
-// Median, TrimmedMean, Meamed, SignMajority); it panics on any other overlap. Rows are never
+// Median, TrimmedMean, Meamed, SignMajority, WeightedMedian, WeightedTrimmedMean); it
+// panics on any other overlap. Rows are never
 // written. Columns are cut in fixed blocks, so that results have the same bits
 // for any GOMAXPROCS; and for any order of the clients, but for the rules that know
 // clients by their index (MoNNA, Bucketing, FoolsGold's history). Rules without a

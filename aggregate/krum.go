@@ -29,7 +29,8 @@ func nearest(keys []float64, k int) []int {
 
 // Krum is the row whose sum of squared distances to its nearest others is least; on a
 // tie the one whose values come first (Blanchard et al. 2017). Breakdown point about
-// F/n; cost n² d. The one row that wins may be a liar's who stays near the others.
+// F/n; cost n² d. The one row that wins may be a liar's who stays near the others. Rows with
+// infinities are far from all others; they do not win unless there are too many.
 type Krum struct {
 	F int // of n rows, 2F < n
 	// Neighbors is to how many nearest others: 0 stands for n-F-1, as in ByzFL; the
@@ -50,8 +51,8 @@ func (r Krum) plan(s *survey, v *Verdict) error {
 	return s.krum("Krum", r.F, r.Neighbors, 1, v)
 }
 
-// Kappa is the robustness coefficient of [MultiKrum.Kappa], which is below the 6 (1 +
-// F/(n-2F)) of Allouah et al. 2023, table 1.
+// Kappa is the robustness coefficient of [MultiKrum.Kappa], which for n-F-1 neighbours is
+// below the 6 (1 + F/(n-2F)) of Allouah et al. 2023, table 1; for fewer it may be above.
 func (r Krum) Kappa(n, f int) float64 {
 	return MultiKrum{F: r.F, Neighbors: r.Neighbors, Chosen: 1}.Kappa(n, f)
 }
@@ -176,7 +177,8 @@ func krumScores(d2 []float64, n int, some []int, neighbors int) []float64 {
 	return scores
 }
 
-// Bulyan chooses n-2F rows one by one, each the [Krum] of those left, and then takes
+// Bulyan chooses n-2F rows one by one, each the [Krum] of the m left with m-F-2 neighbours, the
+// first Krum paper's number (at least 1), not Krum's default here, and then takes
 // in each coordinate the mean of the n-4F values nearest to their median (El Mhamdi,
 // Guerraoui and Rouault 2018). It stops liars who hide a large error in one coordinate
 // among many. Breakdown point F/n; cost n² d, and n³ log n for the choice.

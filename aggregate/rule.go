@@ -10,7 +10,10 @@ type Rule interface {
 	// Aggregate writes to dst, of the rows' length (nil allocates), and returns it.
 	// If v is not nil it is overwritten with what was done to each client. It returns
 	// an error, and leaves dst as it was, if the rows are too few for the rule, too
-	// many (above 1024), of unequal length, or hold values that are not finite.
+	// many (above 1024), of unequal length, or hold values that are not finite, or if the
+	// result is not finite. Median, TrimmedMean, Krum and MultiKrum, which compare values,
+	// take infinities for the farthest there are, and return an error only for a NaN or if
+	// an infinity counts in the result.
 	Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error)
 }
 

@@ -40,14 +40,21 @@ func (r FLTrust) plan(s *survey, v *Verdict) error {
 	if err != nil {
 		return err
 	}
-	products, err := s.products(r.Root)
+	root, scale := r.Root, 1.0
+	if size < 0x1p-20 || size > 0x1p20 { // so that products with small rows do not underflow
+		_, e := math.Frexp(size)
+		scale = math.Ldexp(1, min(-e, 126))
+		root = make([]float32, s.d)
+		kernel.Scale(root, float32(scale), r.Root)
+	}
+	products, err := s.products(root)
 	if err != nil {
 		return err
 	}
 	weights, cosines, total := make([]float64, s.n), make([]float64, s.n), 0.0
 	for k, x := range products {
 		if norm := math.Sqrt(lengths[k]); size/norm < 0x1p126 { // and float32 holds the row's share
-			cosines[k] = min(x/norm/size, 1)
+			cosines[k] = max(min(x/norm/(size*scale), 1), -1)
 			weights[k] = max(cosines[k], 0)
 			total += weights[k]
 		}
@@ -69,7 +76,8 @@ func (r FLTrust) plan(s *survey, v *Verdict) error {
 
 // FoolsGold lowers the weight of rows that are alike, as those of many clients of one
 // attacker are, by their cosines over all rounds (Fung, Yoon and Beschastnikh 2020,
-// algorithm 1, with all features of one importance). Honest clients must differ from
+// algorithm 1, with all features of one importance; the weights are then divided by their sum,
+// where the paper adds all rows by theirs). Honest clients must differ from
 // each other more than liars do; a single liar is not stopped. Use one value, by its
 // pointer, for one series of rounds. Cost n² d.
 type FoolsGold struct {
@@ -269,7 +277,8 @@ func (r *FoolsGold) weigh(s *survey, alike []float64, v *Verdict) error {
 // FLAME keeps the cluster that first holds more than half of the rows when rows are
 // joined by their cosines, nearest first, which is what HDBSCAN leaves of a least
 // cluster size of n/2+1; it clips those kept to the median norm of all rows and takes
-// their mean (Nguyen et al. 2022). The noise that the paper then adds against
+// their mean (Nguyen et al. 2022). The cosines are of the rows, which are updates; the paper's
+// are of the models after them. The noise that the paper then adds against
 // backdoors is the caller's, in proportion to [FLAME.Bound]. Liars fewer than half
 // whose direction honest rows share are kept. Cost n² d.
 type FLAME struct{}

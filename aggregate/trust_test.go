@@ -31,6 +31,36 @@ func TestFLTrustTiny(t *testing.T) {
 	}
 }
 
+// TestFLTrustScale: cosines do not depend on the size of Root and rows.
+func TestFLTrustScale(t *testing.T) {
+	const n, d = 7, 5000
+	var want, got Verdict
+	for _, size := range []float32{1, 0x1p-110, 0x1p-40, 0x1p40, 0x1p110} {
+		for _, rootSize := range []float32{1, 0x1p-110, 0x1p-40, 0x1p40, 0x1p110} {
+			rows, root := someRows(4, n, d), someRows(5, 1, d)[0]
+			for j := range root {
+				for _, row := range rows {
+					row[j] = size * (row[j] + root[j])
+				}
+				root[j] *= rootSize
+			}
+			v := &got
+			if size == 1 && rootSize == 1 {
+				v = &want
+			}
+			_, err := FLTrust{Root: root}.Aggregate(nil, rows, v)
+			if size < 1 && rootSize > 1 && float64(size)/float64(rootSize) < 0x1p-126 {
+				continue // which count as zeros
+			}
+			require.NoError(t, err)
+			for i := range rows {
+				require.InDelta(t, want.Clients[i].Distance, v.Clients[i].Distance, 1e-5, "rows %v root %v", size, rootSize)
+				require.InDelta(t, want.Clients[i].Weight, v.Clients[i].Weight, 1e-5)
+			}
+		}
+	}
+}
+
 // TestCosines: directions are told apart whatever the norms.
 func TestCosines(t *testing.T) {
 	const n, d = 11, 5000
