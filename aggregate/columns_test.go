@@ -96,10 +96,6 @@ func TestDstOverlap(t *testing.T) {
 		guard := Guard{Rule: func(int) Rule { return rule }}
 		memory := []float32{1, nan, 3, 4, 5}
 		rows := [][]float32{{1, 2, 3, 4}, memory[:4], {5, 6, 7, 8}, {2, 2, 2, 2}}
-		if w, ok := rule.(WeightedMedian); ok {
-			w.Weights = []float64{1, 1, 1, 1}
-			rule = w
-		}
 		for name, dst := range map[string][]float32{"in part": memory[1:], "of another length": memory[:4:4]} {
 			in := slices.Clone(rows)
 			if name != "in part" {

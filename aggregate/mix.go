@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+
+	"github.com/sotto-ml/sotto/internal/kernel"
 )
 
 // then is a pre-aggregation by itself: followed by the mean.
@@ -53,13 +55,24 @@ func mixed(rule string, p mixing, dst, rows [][]float32, v *Verdict) ([][]float3
 			if !buckets {
 				k = s.order[k]
 			}
-			copy(dst[k][p.at:], row)
+			out := dst[k][p.at:][:len(row)]
+			copy(out, row)
+			if !kernel.AllFinite(out) {
+				saturate(out) // a mean of the greatest values that rounding took beyond them
+			}
 		}
 	}, nil)
 	if err != nil {
 		return nil, err
 	}
 	return dst, nil
+}
+
+// saturate puts infinities back to the greatest value.
+func saturate(x []float32) {
+	for j, v := range x {
+		x[j] = min(max(v, -math.MaxFloat32), math.MaxFloat32)
+	}
 }
 
 // fresh is a matrix of n rows of d, in dst's rows where those are large enough.

@@ -41,6 +41,23 @@ func TestClippedSubnormal(t *testing.T) {
 	}
 }
 
+// TestMixGreatest: means of the greatest values are finite.
+func TestMixGreatest(t *testing.T) {
+	for n := 3; n < 40; n++ {
+		rows := make([][]float32, n)
+		for i := range rows {
+			rows[i] = []float32{math.MaxFloat32, -math.MaxFloat32}
+		}
+		for _, pre := range []PreAggregation{Bucketing{Size: n}, NNM{1}, NNM{0}} {
+			mixed, err := pre.Mix(nil, rows, nil)
+			require.NoError(t, err)
+			for _, row := range mixed {
+				require.InEpsilonSlice(t, rows[0], row, 1e-5, "%T n=%d", pre, n)
+			}
+		}
+	}
+}
+
 // TestKappaOfFewRows: a chain has no coefficient where a stage's is not proved.
 func TestKappaOfFewRows(t *testing.T) {
 	for _, chain := range []Chain{{ARC{6}, Median{}}, {ARC{5}, Median{}}, {NNM{6}, Median{}}, {NNM{5}, Median{}}, {ARC{1}, NNM{7}, Median{}}} {

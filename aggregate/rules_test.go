@@ -682,6 +682,9 @@ func FuzzRules(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, n, d, faulty byte) {
 		rows := someRows(seed, int(n%24), int(d))
 		for name, rule := range everyRule(int(faulty % 8)) {
+			if name == "smea" && len(rows) > 14 { // which tries all sets
+				continue
+			}
 			out, err := rule().Aggregate(nil, rows, nil)
 			if err != nil {
 				continue

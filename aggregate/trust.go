@@ -140,9 +140,7 @@ func (r *FoolsGold) remember(s *survey, history [][]float32, dst []float32, v *V
 		}
 		kernel.Add(sums[i], history[i])
 		if !kernel.AllFinite(sums[i]) {
-			for j, x := range sums[i] { // a client's sums stop at float32's greatest
-				sums[i][j] = min(max(x, -math.MaxFloat32), math.MaxFloat32)
-			}
+			saturate(sums[i])
 		}
 	}
 	h, err := open("FoolsGold", nil, sums)

@@ -142,8 +142,6 @@ func TestFLAMEBound(t *testing.T) {
 // TestFoolsGoldLoud: one client of great norm is not like all others.
 func TestFoolsGoldLoud(t *testing.T) {
 	rows := someRows(3, 8, 1000)
-	want, err := (&FoolsGold{Forget: true}).Aggregate(nil, rows, nil)
-	require.NoError(t, err)
 	var v Verdict
 	for _, size := range []float32{1e5, 1e10, 1e30} {
 		loud := slices.Clone(rows)
@@ -156,7 +154,6 @@ func TestFoolsGoldLoud(t *testing.T) {
 		for i, c := range v.Clients {
 			require.Greater(t, c.Weight, 0.05, "size=%v client %d", size, i)
 		}
-		require.NotEqual(t, make([]float32, 1000), want)
 	}
 }
 
