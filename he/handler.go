@@ -50,6 +50,7 @@ const SessionHeader = "Sotto-Session"
 // here proves that. Handler is safe for concurrent use.
 type Handler struct {
 	program *Program
+	workers *workers
 	options HandlerOptions
 	schema  []byte
 
@@ -63,10 +64,9 @@ type Handler struct {
 	purged    time.Time
 	taken     int64 // of MaxKeyMemory
 	opening   int   // sessions that are being read
-	admitted  int
-	serving   int // admitted requests and others that Shutdown waits for
+	admitted  int   // requests that are read, wait and are evaluated; Shutdown waits for them
 	shut      bool
-	done      chan struct{} // closed when shut and nothing is served
+	done      chan struct{} // closed when shut and nothing is admitted
 	completed metrics
 }
 
@@ -78,7 +78,7 @@ func NewHandler(p *Program, options HandlerOptions) (*Handler, error) {
 		return nil, err
 	}
 	h := &Handler{
-		program: p, options: o, keyMemory: p.schema.keyMemory(),
+		program: p, workers: newWorkers(p), options: o, keyMemory: p.schema.keyMemory(),
 		sessions: map[[32]byte]*session{}, clients: map[string]*clientState{}, done: make(chan struct{}),
 	}
 	if h.keyMemory > o.MaxKeyMemory {
@@ -217,7 +217,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	h.mutex.Lock()
 	if !h.shut {
 		h.shut = true
-		if h.serving == 0 {
+		if h.admitted == 0 {
 			h.stop()
 		}
 	}

@@ -322,17 +322,14 @@ func TestHandlerPanicIsContained(t *testing.T) {
 	var log bytes.Buffer
 	h := newHandler(t, p, HandlerOptions{Concurrency: 1, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	session := openSession(t, h, "", m)
-	for _, s := range h.sessions {
-		s.server.first = nil
-		s.server.pool.New = func() any { panic("secret reason") }
-	}
+	h.workers.latency.New = func() any { panic("secret reason") }
 	for range 3 {
 		w := ask(h, "POST", "/query", "", session, m.query)
 		require.Equal(t, 500, w.Code)
 		require.NotContains(t, w.Body.String(), "secret reason")
 	}
 	require.NotContains(t, log.String(), "secret reason")
-	require.Contains(t, log.String(), "he.(*Server).Evaluate")
+	require.Contains(t, log.String(), "he.(*workers).run")
 	require.Zero(t, h.admitted)
 	require.Empty(t, h.turns)
 }

@@ -196,7 +196,6 @@ func (h *Handler) admit(x *exchange, size int64) (*clientState, error) {
 	}
 	c.admitted++
 	h.admitted++
-	h.serving++
 	return c, nil
 }
 
@@ -225,9 +224,8 @@ func (h *Handler) leave(c *clientState) {
 	defer h.mutex.Unlock()
 	c.admitted--
 	h.admitted--
-	h.serving--
 	h.forget(c, time.Now())
-	if h.shut && h.serving == 0 {
+	if h.shut && h.admitted == 0 {
 		h.stop()
 	}
 }

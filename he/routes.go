@@ -46,7 +46,7 @@ func (h *Handler) serveKeys(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	server, err := NewServer(h.program, keys)
+	server, err := newServer(h.workers, keys)
 	if err != nil {
 		return refuse(http.StatusBadRequest, "malformed", "%v", err)
 	}

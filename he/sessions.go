@@ -25,11 +25,11 @@ func (h *Handler) reserve(c *clientState) error {
 	defer h.mutex.Unlock()
 	switch {
 	case c.sessions >= h.options.ClientSessions:
-		return refuseUntil(http.StatusTooManyRequests, "client sessions", h.nextExpiry(), "this client has %d sessions already", c.sessions)
+		return refuseUntil(http.StatusTooManyRequests, "client sessions", h.nextExpiry(c), "this client has %d sessions already", c.sessions)
 	case len(h.sessions)+h.opening >= h.options.MaxSessions:
-		return refuseUntil(http.StatusServiceUnavailable, "sessions", h.nextExpiry(), "there are %d sessions already", h.options.MaxSessions)
+		return refuseUntil(http.StatusServiceUnavailable, "sessions", h.nextExpiry(nil), "there are %d sessions already", h.options.MaxSessions)
 	case h.taken+h.keyMemory > h.options.MaxKeyMemory:
-		return refuseUntil(http.StatusServiceUnavailable, "memory", h.nextExpiry(), "there is no memory for the keys of another session")
+		return refuseUntil(http.StatusServiceUnavailable, "memory", h.nextExpiry(nil), "there is no memory for the keys of another session")
 	}
 	c.sessions++
 	h.opening++
@@ -37,10 +37,14 @@ func (h *Handler) reserve(c *clientState) error {
 	return nil
 }
 
-// nextExpiry is the time to the earliest end of a session. The mutex is held.
-func (h *Handler) nextExpiry() time.Duration {
+// nextExpiry is the time to the earliest end of a session, of any client if c is nil.
+// The mutex is held.
+func (h *Handler) nextExpiry(c *clientState) time.Duration {
 	wait := h.options.SessionIdle
 	for _, s := range h.sessions {
+		if c != nil && s.owner != c {
+			continue
+		}
 		wait = min(wait, time.Until(s.used)+h.options.SessionIdle)
 	}
 	return wait

@@ -1,12 +1,103 @@
 package he
 
 import (
+	"net/http"
+	"runtime"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tuneinsight/lattigo/v5/core/rlwe"
+
+	"github.com/sotto-ml/sotto/nn"
 )
+
+// liveHeap is the bytes of objects that can be reached.
+func liveHeap() int64 {
+	runtime.GC()
+	runtime.GC() // what pools held
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// Sessions that have been used hold their keys and no more than is accounted for them.
+func TestSessionsHoldKeysAlone(t *testing.T) {
+	keyless, err := Compile(network(t, nn.Shape{32}, nn.Linear{Out: 10}), examples(20, 32, 1), Options{})
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		p *Program
+		n int
+	}{"keyless": {keyless, 40}, "latency": {servedOnce(), 5}, "batch": {small(t, Batch), 5}} {
+		m := newMessages(t, c.p)
+		h := newHandler(t, c.p, HandlerOptions{})
+		use := func() {
+			session := openSession(t, h, "", m)
+			require.Equal(t, 200, ask(h, "POST", "/query", "", session, m.query).Code)
+		}
+		use() // makes what all share
+		before, taken := liveHeap(), takenBy(h)
+		for range c.n {
+			use()
+		}
+		held := liveHeap() - before
+		t.Logf("%s: %d bytes of keys, %d accounted, %d held a session", name, len(m.keys), (takenBy(h)-taken)/int64(c.n), held/int64(c.n))
+		require.LessOrEqual(t, held, takenBy(h)-taken, name)
+		runtime.KeepAlive(m)
+	}
+}
+
+// Between queries the shared workers know no client's keys.
+func TestWorkersForgetKeys(t *testing.T) {
+	for _, mode := range []Mode{Latency, Batch} {
+		p := small(t, mode)
+		w := newWorkers(p)
+		m := newMessages(t, p)
+		s, err := newServer(w, m.client.Keys())
+		require.NoError(t, err)
+		q, err := m.client.Encrypt(examples(1, 10, 1))
+		require.NoError(t, err)
+		_, err = s.Evaluate(q)
+		require.NoError(t, err)
+		if mode == Latency {
+			w.latency.New = nil
+			if one, ok := w.latency.Get().(*worker); ok { // under the race detector pools drop some
+				require.Nil(t, one.eval.EvaluationKeySet)
+			}
+		} else {
+			w.batch.pool.New = nil
+			if e, ok := w.batch.pool.Get().(interface {
+				CheckAndGetRelinearizationKey() (*rlwe.RelinearizationKey, error)
+			}); ok {
+				_, err := e.CheckAndGetRelinearizationKey()
+				require.ErrorContains(t, err, "nil")
+			}
+		}
+	}
+}
+
+// A client that has all its sessions is told when its own first one ends.
+func TestHandlerRetryAfterIsTheClients(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	synctest.Test(t, func(t *testing.T) {
+		h := newHandler(t, p, HandlerOptions{Authenticate: byHeader, ClientSessions: 1, MaxSessions: 2, SessionIdle: 10 * time.Minute})
+		bert := openSession(t, h, "bert", m)
+		time.Sleep(4 * time.Minute)
+		anna := openSession(t, h, "anna", m)
+		for client, want := range map[string]int{"anna": 600, "bert": 360, "carl": 360} {
+			w := ask(h, "POST", "/keys", client, "", m.keys)
+			require.Equal(t, map[bool]int{true: http.StatusServiceUnavailable, false: http.StatusTooManyRequests}[client == "carl"], w.Code)
+			after, err := strconv.Atoi(w.Header().Get("Retry-After"))
+			require.NoError(t, err)
+			require.Equal(t, want, after, client)
+		}
+		ask(h, "DELETE", "/session", "anna", anna, nil)
+		ask(h, "DELETE", "/session", "bert", bert, nil)
+	})
+}
 
 func TestHandlerRoomForSessions(t *testing.T) {
 	p := servedOnce()
