@@ -257,15 +257,22 @@ func newRelinearizer(s *Schema, keys *EvaluationKeys) *relinearizer {
 // value is the ciphertexts of one stage's elements, each of the same degree and primes.
 type value []*rlwe.Ciphertext
 
-// run evaluates the circuit on one ciphertext for each input feature.
+// run evaluates the circuit on one ciphertext for each input feature. It lets go of each
+// stage's ciphertexts once no later stage reads them.
 func (c *batchCircuit) run(inputs []*rlwe.Ciphertext, relin *relinearizer) ([]*rlwe.Ciphertext, error) {
 	values := []value{inputs}
+	last := c.lastReaders()
 	for k := range c.stages {
 		b := &c.stages[k]
 		z := c.affine(b, values)
+		for i := range values {
+			if last[i] == k {
+				values[i] = nil
+			}
+		}
 		if b.square {
 			if err := c.square(b, z, relin); err != nil {
-				return nil, fmt.Errorf("he: stage %s: %w", b.name, err)
+				return nil, fmt.Errorf("stage %s: %w", b.name, err)
 			}
 		}
 		values = append(values, z)

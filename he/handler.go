@@ -78,18 +78,24 @@ func NewHandler(p *Program, options HandlerOptions) (*Handler, error) {
 		return nil, err
 	}
 	h := &Handler{
-		program: p, workers: newWorkers(p), options: o, keyMemory: p.schema.keyMemory(),
+		program: p, workers: newWorkers(p), keyMemory: p.schema.keyMemory(),
 		sessions: map[[32]byte]*session{}, clients: map[string]*clientState{}, done: make(chan struct{}),
 	}
 	if h.keyMemory > o.MaxKeyMemory {
 		return nil, fmt.Errorf("he: HandlerOptions.MaxKeyMemory is %d, one session takes %d", o.MaxKeyMemory, h.keyMemory)
 	}
-	places := o.MaxQueryMemory / p.schema.queryMemory()
-	if places < 1 {
-		return nil, fmt.Errorf("he: HandlerOptions.MaxQueryMemory is %d, one query takes %d", o.MaxQueryMemory, p.schema.queryMemory())
+	waiting, evaluated, shared := p.schema.queryMemory(), p.evaluationMemory(), p.schema.sharedMemory()
+	least := shared + waiting + evaluated
+	if o.MaxQueryMemory == 0 {
+		o.MaxQueryMemory = max(2<<30, least)
 	}
-	h.places = int(min(places, int64(o.Concurrency+o.Queue)))
-	h.turns = make(chan struct{}, min(o.Concurrency, h.places))
+	if least > o.MaxQueryMemory {
+		return nil, fmt.Errorf("he: HandlerOptions.MaxQueryMemory is %d, one query takes %d", o.MaxQueryMemory, least)
+	}
+	room := o.MaxQueryMemory - shared
+	turns := min(int64(o.Concurrency), room/(waiting+evaluated))
+	h.places = int(min(int64(o.Concurrency+o.Queue), (room-turns*evaluated)/waiting))
+	h.turns, h.options = make(chan struct{}, turns), o
 	if h.schema, err = json.Marshal(p.schema); err != nil {
 		return nil, err
 	}

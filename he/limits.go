@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"time"
 
+	lattigo "github.com/tuneinsight/lattigo/v5/he"
+	"github.com/tuneinsight/lattigo/v5/utils/bignum"
 	"golang.org/x/time/rate"
 )
 
@@ -54,8 +56,11 @@ type HandlerOptions struct {
 	// read, wait and are evaluated. Default: half of them, or all without Authenticate.
 	ClientConcurrency int
 	// MaxQueryMemory is the bytes of memory that the queries that are read, wait and are
-	// evaluated may take; it lowers Queue and Concurrency where they would take more.
-	// Default: 2 GiB.
+	// evaluated may take; it lowers Queue and Concurrency where they would take more. One
+	// that is evaluated takes room for all that lives at once beside it, in batch mode
+	// often many times the query. What the garbage collector has yet to free comes on
+	// top: see debug.SetMemoryLimit. Default: 2 GiB, or what one query takes if that is
+	// more.
 	MaxQueryMemory int64
 	// QueueTimeout is how long a query that has been read may wait for its evaluation
 	// before it is refused with 503. Default: 30 seconds.
@@ -117,9 +122,6 @@ func (o HandlerOptions) withDefaults() (HandlerOptions, error) {
 	if o.MaxKeyMemory == 0 {
 		o.MaxKeyMemory = 1 << 30
 	}
-	if o.MaxQueryMemory == 0 {
-		o.MaxQueryMemory = 2 << 30
-	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -149,11 +151,132 @@ func (s *Schema) keyMemory() int64 {
 	return 1<<16 + 2*64*s.KeyBytes()/int64(least)
 }
 
-// queryMemory bounds the memory of a query and its answer.
+// rowMemory is the bytes of a polynomial's residues modulo one prime, and of what points
+// to them.
+func (s *Schema) rowMemory() int64 { return 8<<s.params.LogN + 256 }
+
+// queryMemory bounds the memory of a query that waits, and that of an answer that is
+// sent.
 func (s *Schema) queryMemory() int64 {
 	query := s.ciphertexts() * 2 * len(s.params.Q)
-	answer := 2 * s.answers() * (s.degree + 1) * (s.level + 1) // and the work on it
-	return 1<<16 + int64(query+answer)<<(s.params.LogN+3)
+	answer := s.answers() * (s.degree + 1) * (s.level + 2) // the last rescaling's prime is kept
+	return 1<<16 + int64(max(query, answer))*s.rowMemory()
+}
+
+// workerMemory bounds the buffers of lattigo's evaluators of all kinds.
+func (s *Schema) workerMemory() int64 {
+	q, p := len(s.params.Q), len(s.params.P)
+	// rlwe.Evaluator: a ciphertext of degree 2, six polynomials of both moduli, one for
+	// each digit, one for inverse transforms and a row. ring.BasisExtender: one of each
+	// modulus. ckks.Evaluator: three. ckks.Encoder: one, pointers and complex numbers. The
+	// mask and the sampler's bytes.
+	rows := 3*q + 6*(q+p) + q*(q+p) + q + 1 + q + p + 3*q + q + 5 + 3
+	return int64(rows) * s.rowMemory()
+}
+
+// sharedMemory bounds what all evaluations of a program share beside its weights: the
+// worker that is copied, and a permutation for each rotation.
+func (s *Schema) sharedMemory() int64 {
+	return s.workerMemory() + int64(len(s.rotations))*s.rowMemory()
+}
+
+// evaluationMemory bounds what is alive at once while a query is evaluated, beside the
+// query, and a quarter more for what dies faster than any collector could follow.
+func (p *Program) evaluationMemory() int64 {
+	var alive int64
+	if p.schema.mode == Batch {
+		alive = p.batch.memory(p.schema)
+	} else {
+		alive = p.schema.workerMemory() + int64(p.circuit.rows(len(p.schema.params.P)))*p.schema.rowMemory()
+	}
+	return alive + alive/4
+}
+
+// rows bounds the rows that are alive at once beside a worker's buffers.
+func (c *circuit) rows(aux int) int {
+	kept, peak := 0, 0
+	for k := range c.steps {
+		step := &c.steps[k]
+		z := 2 * (step.level + 2) // rescaling keeps the prime that it divides by
+		work := 0
+		for i := range step.ops {
+			op := &step.ops[i]
+			own := z + 2*(step.level+1) // and the folds' second term
+			if op.taps == nil && op.lone == nil && op.linear.N1 > 0 {
+				_, _, baby := lattigo.LinearTransformation(op.linear).BSGSIndex()
+				own += len(baby) * 2 * (op.linear.Level + 1 + aux)
+			}
+			work = max(work, own)
+		}
+		if step.series != nil {
+			degree := step.series.Degree()
+			split := bignum.OptimalSplit(bits.Len(uint(degree)))
+			// The powers, the baby steps, and what products are made in.
+			values := 1<<split + bits.Len(uint(degree)) + degree>>split + 1 + 3
+			work = max(work, values*3*(step.level+1))
+		}
+		peak = max(peak, kept+z+work)
+		kept += z
+	}
+	return peak
+}
+
+// lastReaders gives for each value, the inputs first, the stage that reads it last; -1:
+// none.
+func (c *batchCircuit) lastReaders() []int {
+	last := make([]int, len(c.stages)+1)
+	for i := range last {
+		last[i] = -1
+	}
+	for k := range c.stages {
+		for _, p := range c.stages[k].parts {
+			last[p.from] = k
+		}
+	}
+	return last
+}
+
+// memory bounds what is alive at once while a query is evaluated, beside the query.
+func (c *batchCircuit) memory(s *Schema) int64 {
+	row := s.rowMemory()
+	last := c.lastReaders()
+	sizes, degrees := []int64{0}, []int{1} // the inputs are the query's
+	counts := []int{s.inputs}
+	alive, peak, relin := int64(0), int64(0), false
+	for k := range c.stages {
+		b := &c.stages[k]
+		degree, columns := 1, 0
+		for _, p := range b.parts {
+			degree = max(degree, degrees[p.from])
+			columns += counts[p.from]
+		}
+		n, primes := int64(len(b.bias)), int64(b.primes)
+		z := n * int64(degree+1) * primes * row
+		// The lists of columns have a slice for each row that is read, and room to grow.
+		peak = max(peak, alive+z+int64(columns*(degree+1)*b.primes)*48)
+		for i, size := range sizes {
+			if last[i] == k {
+				alive -= size
+			}
+		}
+		if b.square {
+			// A square of three polynomials stands for every ciphertext of two, whose
+			// primes stay though they are divided away. On each core one is at work.
+			square := 3 * (primes - int64(b.before))
+			z = n * max(2*primes, square) * row
+			work := int64(runtime.GOMAXPROCS(0)) * (2*primes + 2*square + int64(len(s.params.Q))) * row
+			peak = max(peak, alive+z+work)
+			if degree = 2; b.relin {
+				degree, relin = 1, true
+			}
+		}
+		alive += z
+		sizes, degrees, counts = append(sizes, z), append(degrees, degree), append(counts, len(b.bias))
+	}
+	if relin { // pools may miss what another core has put back
+		peak += 2 * int64(runtime.GOMAXPROCS(0)) * s.workerMemory()
+	}
+	return 1<<16 + peak
 }
 
 // admit lets a request in whose body is to be read, or says why not.

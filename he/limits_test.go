@@ -5,12 +5,20 @@ import (
 	"context"
 	"log/slog"
 	"net/http/httptest"
+	"runtime"
+	"runtime/debug"
+	gauges "runtime/metrics"
+	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-ml/sotto/nn"
 )
 
 func TestHandlerOptionsAreChecked(t *testing.T) {
@@ -25,9 +33,119 @@ func TestHandlerOptionsAreChecked(t *testing.T) {
 		_, err := NewHandler(servedOnce(), o)
 		require.ErrorContains(t, err, want)
 	}
-	h := newHandler(t, servedOnce(), HandlerOptions{Concurrency: 3, MaxQueryMemory: 2 * servedOnce().Schema().queryMemory()})
-	require.Equal(t, 2, h.places)
-	require.Equal(t, 2, cap(h.turns))
+}
+
+// A query that waits takes room for itself alone, one that is evaluated for more.
+func TestHandlerQueryMemory(t *testing.T) {
+	p := servedOnce()
+	waiting, evaluated, shared := p.schema.queryMemory(), p.evaluationMemory(), p.schema.sharedMemory()
+	for _, c := range []struct {
+		memory        int64
+		turns, places int
+	}{
+		{shared + waiting + evaluated, 1, 1},
+		{shared + 2*(waiting+evaluated) - 1, 1, 1 + int((waiting+evaluated-1)/waiting)},
+		{shared + 2*(waiting+evaluated), 2, 2},
+		{shared + 3*(waiting+evaluated) + 5*waiting, 3, 8},
+		{0, 3, 12 + 3},
+	} {
+		h := newHandler(t, p, HandlerOptions{Concurrency: 3, MaxQueryMemory: c.memory})
+		require.Equal(t, c.turns, cap(h.turns), c.memory)
+		require.Equal(t, min(c.places, 15), h.places, c.memory)
+	}
+	_, err := NewHandler(p, HandlerOptions{MaxQueryMemory: shared + waiting + evaluated - 1})
+	require.ErrorContains(t, err, "one query takes")
+}
+
+// peakHeap is the most bytes that were alive while f ran, beside those before. The
+// collector runs all the time, so that what is seen is hardly more than what lives.
+func peakHeap(f func()) int64 {
+	defer debug.SetGCPercent(debug.SetGCPercent(1))
+	before, peak := liveHeap(), int64(0)
+	var done atomic.Bool
+	var group sync.WaitGroup
+	group.Go(func() {
+		sample := []gauges.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		for !done.Load() {
+			gauges.Read(sample)
+			peak = max(peak, int64(sample[0].Value.Uint64())-before)
+			time.Sleep(50 * time.Microsecond)
+		}
+	})
+	f()
+	done.Store(true)
+	group.Wait()
+	return peak
+}
+
+// What an evaluation is seen to keep alive is below its bound, and not far below.
+func TestEvaluationMemory(t *testing.T) {
+	for name, c := range map[string]struct {
+		o      Options
+		inputs int
+		layers []nn.Layer
+	}{
+		"batch wide":       {Options{Mode: Batch}, 4, []nn.Layer{nn.Linear{Out: 150}, nn.Square{}, nn.Linear{Out: 2}}},
+		"batch deep":       {Options{Mode: Batch}, 4, []nn.Layer{nn.Linear{Out: 50}, nn.Square{}, nn.Linear{Out: 50}, nn.Square{}, nn.Linear{Out: 2}}},
+		"batch residual":   {Options{Mode: Batch}, 20, []nn.Layer{nn.Residual{Layers: []nn.Layer{nn.Square{}}}, nn.Linear{Out: 20}, nn.Residual{Layers: []nn.Layer{nn.Square{}}}, nn.Linear{Out: 2}}},
+		"batch linear":     {Options{Mode: Batch}, 100, []nn.Layer{nn.Linear{Out: 100}}},
+		"latency linear":   {Options{Mode: Latency}, 32, []nn.Layer{nn.Linear{Out: 10}}},
+		"latency squares":  {Options{Mode: Latency}, 50, []nn.Layer{nn.Linear{Out: 64}, nn.Square{}, nn.Linear{Out: 64}, nn.Square{}, nn.Linear{Out: 10}}},
+		"latency series":   {Options{Mode: Latency, Degree: 7}, 16, []nn.Layer{nn.Linear{Out: 16}, nn.Tanh{}, nn.Linear{Out: 4}}},
+		"latency residual": {Options{Mode: Latency}, 16, []nn.Layer{nn.Linear{Out: 16}, nn.Residual{Layers: []nn.Layer{nn.Square{}, nn.Linear{Out: 16}}}, nn.Linear{Out: 4}}},
+	} {
+		if testing.Short() && name != "batch wide" && name != "latency residual" {
+			continue
+		}
+		m, err := nn.New(nn.Shape{c.inputs}, c.layers...)
+		require.NoError(t, err)
+		m.Init(nn.XavierNormal, 1)
+		p, err := Compile(m, examples(20, c.inputs, 1), c.o)
+		require.NoError(t, err, name)
+		client := NewClient(p.Schema())
+		s, err := NewServer(p, client.Keys())
+		require.NoError(t, err)
+		q, err := client.Encrypt(examples(1, c.inputs, 2))
+		require.NoError(t, err)
+		_, err = s.Evaluate(q) // makes what all evaluations share
+		require.NoError(t, err)
+		var peaks []int64
+		for range 3 {
+			peaks = append(peaks, peakHeap(func() { _, err = s.Evaluate(q) }))
+			require.NoError(t, err)
+		}
+		slices.Sort(peaks)
+		seen := peaks[1]
+		bound := p.evaluationMemory()
+		t.Logf("%s: query %d bytes, evaluation %d, seen %d, factor %.2f", name, p.Schema().queryMemory(), bound, seen, float64(bound)/float64(seen))
+		require.LessOrEqual(t, seen, bound, name)
+		require.LessOrEqual(t, bound, 8*seen, name)
+		runtime.KeepAlive(q)
+	}
+}
+
+// A query and the worker that all share are below their bounds too.
+func TestQueryMemory(t *testing.T) {
+	for _, mode := range []Mode{Latency, Batch} {
+		p := small(t, mode)
+		m := newMessages(t, p)
+		before := liveHeap()
+		q, err := p.Schema().ReadQuery(bytes.NewReader(m.query))
+		require.NoError(t, err)
+		held := liveHeap() - before
+		runtime.KeepAlive(q)
+		require.LessOrEqual(t, held, p.Schema().queryMemory())
+		require.LessOrEqual(t, p.Schema().queryMemory(), 4*held)
+		s, err := NewServer(p, m.client.Keys())
+		require.NoError(t, err)
+		before = liveHeap()
+		a, err := s.Evaluate(q)
+		require.NoError(t, err)
+		shared := liveHeap() - before
+		runtime.KeepAlive(s)
+		runtime.KeepAlive(a)
+		require.LessOrEqual(t, shared, p.Schema().sharedMemory()+p.Schema().queryMemory())
+	}
 }
 
 func TestHandlerRateAndQuota(t *testing.T) {
