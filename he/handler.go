@@ -1,10 +1,12 @@
 package he
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime"
@@ -41,6 +43,8 @@ const SessionHeader = "Sotto-Session"
 //
 // [Handler.Metrics] is for the operator: mount it where clients do not reach.
 //
+// Connections of which a refused request has more than a little to come are closed.
+//
 // A session belongs to the client that opened it; to others it does not exist. What a
 // request may take is known from the program before its body is read, so memory is
 // bounded by MaxKeyMemory and MaxQueryMemory.
@@ -57,6 +61,7 @@ type Handler struct {
 	keyMemory int64 // of one session
 	places    int   // requests that are read, wait and are evaluated
 	turns     chan struct{}
+	drains    chan struct{}
 
 	mutex     sync.Mutex
 	sessions  map[[32]byte]*session // by the id's SHA-256: an id is not kept
@@ -79,7 +84,7 @@ func NewHandler(p *Program, options HandlerOptions) (*Handler, error) {
 	}
 	h := &Handler{
 		program: p, workers: newWorkers(p), keyMemory: p.schema.keyMemory(),
-		sessions: map[[32]byte]*session{}, clients: map[string]*clientState{}, done: make(chan struct{}),
+		sessions: map[[32]byte]*session{}, clients: map[string]*clientState{}, done: make(chan struct{}), drains: make(chan struct{}, drains),
 	}
 	if h.keyMemory > o.MaxKeyMemory {
 		return nil, fmt.Errorf("he: HandlerOptions.MaxKeyMemory is %d, one session takes %d", o.MaxKeyMemory, h.keyMemory)
@@ -104,18 +109,19 @@ func NewHandler(p *Program, options HandlerOptions) (*Handler, error) {
 
 // exchange is one request on its way.
 type exchange struct {
-	w       http.ResponseWriter
-	r       *http.Request
-	start   time.Time
-	path    string
-	client  string
-	known   bool   // the client is
-	session string // fingerprint
-	status  int    // 0: nothing is written yet
-	in, out int64
-	receive time.Duration
-	queue   time.Duration
-	compute time.Duration
+	w        http.ResponseWriter
+	r        *http.Request
+	transfer time.Duration
+	start    time.Time
+	path     string
+	client   string
+	known    bool   // the client is
+	session  string // fingerprint
+	status   int    // 0: nothing is written yet
+	in, out  int64
+	receive  time.Duration
+	queue    time.Duration
+	compute  time.Duration
 }
 
 type route struct {
@@ -134,7 +140,7 @@ var routes = map[string]route{
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{w: w, r: r, start: time.Now(), path: "other"}
+	x := &exchange{w: w, r: r, transfer: h.options.TransferTimeout, start: time.Now(), path: "other"}
 	kind := ""
 	defer func() {
 		if recover() == nil {
@@ -206,14 +212,31 @@ func (x *exchange) write(status int, contentType string, body []byte) error {
 	head.Set("Content-Length", strconv.Itoa(len(body)))
 	head.Set("Cache-Control", "no-store")
 	head.Set("X-Content-Type-Options", "nosniff")
+	if x.r.Method == http.MethodHead {
+		return x.send(status, nil)
+	}
+	return x.send(status, bytes.NewReader(body))
+}
+
+// send writes the status, and the body if there is one: the client must take it within
+// TransferTimeout.
+func (x *exchange) send(status int, body io.WriterTo) error {
+	control := http.NewResponseController(x.w)
+	control.SetWriteDeadline(time.Now().Add(x.transfer)) // not supported: the server's own holds
 	x.status = status
 	x.w.WriteHeader(status)
-	if x.r.Method == http.MethodHead {
-		return nil
+	if body != nil {
+		n, err := body.WriteTo(x.w)
+		x.out += n
+		if err != nil {
+			return err
+		}
 	}
-	n, err := x.w.Write(body)
-	x.out += int64(n)
-	return err
+	if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	control.SetWriteDeadline(time.Time{})
+	return nil
 }
 
 // Shutdown refuses new requests for keys and queries with 503, waits for those that run,

@@ -36,13 +36,14 @@ type HandlerOptions struct {
 	// minutes.
 	SessionIdle time.Duration
 
-	// Rate is the number of requests a second, of keys and of queries, that one client
-	// may send for long, Burst how many at once. Default: no limit; Burst: Rate, at least
-	// 1.
+	// Rate is the number of requests a second, of the schema, of keys and of queries, that
+	// one client may send for long, Burst how many at once. Default: no limit; Burst:
+	// Rate, at least 1.
 	Rate  float64
 	Burst int
-	// Quota is the number of such requests in QuotaPeriod: what a client has used comes
-	// back evenly over the period. Default: no limit; QuotaPeriod: 24 hours.
+	// Quota is the most such requests of one client in any QuotaPeriod, whenever it
+	// begins. What a client has used comes back when the period has passed, up to 1/64 of
+	// it later. Default: no limit; QuotaPeriod: 24 hours.
 	Quota       int
 	QuotaPeriod time.Duration
 
@@ -130,10 +131,57 @@ func (o HandlerOptions) withDefaults() (HandlerOptions, error) {
 
 // clientState is what is known of one client. It is forgotten when it says nothing.
 type clientState struct {
-	name        string
-	rate, quota *rate.Limiter // nil: none
-	admitted    int
-	sessions    int
+	name     string
+	rate     *rate.Limiter // nil: none
+	quota    *quota        // nil: none
+	admitted int
+	sessions int
+}
+
+// quotaParts is the number of parts of a period by which a quota counts.
+const quotaParts = 64
+
+// quota counts requests by parts of a period. Any period touches at most quotaParts+1 of
+// them, so what these hold together bounds the requests of every period.
+type quota struct {
+	most   int
+	period time.Duration
+	start  time.Time
+	part   int64 // the latest
+	counts [quotaParts + 1]int
+	used   int // their sum
+}
+
+func (q *quota) width() time.Duration { return max(1, (q.period+quotaParts-1)/quotaParts) }
+
+// advance forgets the parts that are over.
+func (q *quota) advance(now time.Time) {
+	part := int64(now.Sub(q.start) / q.width())
+	for first := max(q.part+1, part-quotaParts); first <= part; first++ {
+		i := first % int64(len(q.counts))
+		q.used -= q.counts[i]
+		q.counts[i] = 0
+	}
+	q.part = max(q.part, part)
+}
+
+// wait is the time until a request may be counted, 0 if now.
+func (q *quota) wait(now time.Time) time.Duration {
+	q.advance(now)
+	if q.used < q.most {
+		return 0
+	}
+	for first := q.part - quotaParts; ; first++ {
+		if first >= 0 && q.counts[first%int64(len(q.counts))] > 0 {
+			end := time.Duration(first+quotaParts+1) * q.width()
+			return max(time.Nanosecond, end-now.Sub(q.start))
+		}
+	}
+}
+
+func (q *quota) take() {
+	q.counts[q.part%int64(len(q.counts))]++
+	q.used++
 }
 
 // maxClients bounds the clients whose rates are remembered.
@@ -290,25 +338,9 @@ func (h *Handler) admit(x *exchange, size int64) (*clientState, error) {
 	if h.shut {
 		return nil, refuseUntil(http.StatusServiceUnavailable, "shutdown", time.Second, "shutting down")
 	}
-	c := h.clients[x.client]
-	if c == nil {
-		if len(h.clients) >= maxClients {
-			h.purge(now)
-		}
-		if len(h.clients) >= maxClients {
-			return nil, refuseUntil(http.StatusServiceUnavailable, "clients", time.Minute, "too many clients")
-		}
-		c = &clientState{name: x.client}
-		if h.options.Rate > 0 {
-			c.rate = rate.NewLimiter(rate.Limit(h.options.Rate), h.options.Burst)
-		}
-		if h.options.Quota > 0 {
-			c.quota = rate.NewLimiter(rate.Limit(float64(h.options.Quota)/h.options.QuotaPeriod.Seconds()), h.options.Quota)
-		}
-		h.clients[x.client] = c
-	}
-	if wait := c.charge(now); wait > 0 {
-		return nil, refuseUntil(http.StatusTooManyRequests, "rate", wait, "too many requests: at most %g a second and %d in %v (0: any number)", h.options.Rate, h.options.Quota, h.options.QuotaPeriod)
+	c, err := h.charge(x.client, now)
+	if err != nil {
+		return nil, err
 	}
 	if h.admitted >= h.places {
 		h.forget(c, now)
@@ -322,21 +354,48 @@ func (h *Handler) admit(x *exchange, size int64) (*clientState, error) {
 	return c, nil
 }
 
+// charge finds or makes the client of a request and takes the request from what it may
+// send. The mutex is held.
+func (h *Handler) charge(name string, now time.Time) (*clientState, error) {
+	c := h.clients[name]
+	if c == nil {
+		if len(h.clients) >= maxClients {
+			h.purge(now)
+		}
+		if len(h.clients) >= maxClients {
+			return nil, refuseUntil(http.StatusServiceUnavailable, "clients", time.Minute, "too many clients")
+		}
+		c = &clientState{name: name}
+		if h.options.Rate > 0 {
+			c.rate = rate.NewLimiter(rate.Limit(h.options.Rate), h.options.Burst)
+		}
+		if h.options.Quota > 0 {
+			c.quota = &quota{most: h.options.Quota, period: h.options.QuotaPeriod, start: now}
+		}
+		h.clients[name] = c
+	}
+	if wait := c.charge(now); wait > 0 {
+		return nil, refuseUntil(http.StatusTooManyRequests, "rate", wait, "too many requests: at most %g a second and %d in %v (0: any number)", h.options.Rate, h.options.Quota, h.options.QuotaPeriod)
+	}
+	return c, nil
+}
+
 // charge takes a request from the client's rate and quota, or says how long there is
 // none to take.
 func (c *clientState) charge(now time.Time) time.Duration {
-	for _, l := range []*rate.Limiter{c.rate, c.quota} {
-		if l == nil {
-			continue
-		}
-		if missing := 1 - l.TokensAt(now); missing > 0 {
-			return max(time.Nanosecond, time.Duration(missing/float64(l.Limit())*1e9))
+	if c.quota != nil {
+		if wait := c.quota.wait(now); wait > 0 {
+			return wait
 		}
 	}
-	for _, l := range []*rate.Limiter{c.rate, c.quota} {
-		if l != nil {
-			l.AllowN(now, 1)
+	if c.rate != nil {
+		if missing := 1 - c.rate.TokensAt(now); missing > 0 {
+			return max(time.Nanosecond, time.Duration(missing/float64(c.rate.Limit())*1e9))
 		}
+		c.rate.AllowN(now, 1)
+	}
+	if c.quota != nil {
+		c.quota.take()
 	}
 	return 0
 }
@@ -355,8 +414,15 @@ func (h *Handler) leave(c *clientState) {
 
 // forget drops a client about whom nothing needs to be known. The mutex is held.
 func (h *Handler) forget(c *clientState, now time.Time) {
-	full := func(l *rate.Limiter) bool { return l == nil || l.TokensAt(now) >= float64(l.Burst()) }
-	if c.admitted == 0 && c.sessions == 0 && full(c.rate) && full(c.quota) && h.clients[c.name] == c {
+	if c.admitted > 0 || c.sessions > 0 || c.rate != nil && c.rate.TokensAt(now) < float64(c.rate.Burst()) {
+		return
+	}
+	if c.quota != nil {
+		if c.quota.advance(now); c.quota.used > 0 {
+			return
+		}
+	}
+	if h.clients[c.name] == c {
 		delete(h.clients, c.name)
 	}
 }

@@ -172,18 +172,83 @@ func TestHandlerRateAndQuota(t *testing.T) {
 		require.Equal(t, 429, w.Code)
 		wait, err := strconv.Atoi(w.Header().Get("Retry-After"))
 		require.NoError(t, err)
-		require.InDelta(t, 600-16, wait, 2)
-		time.Sleep(time.Duration(wait) * time.Second)
+		require.InDelta(t, 3600*65/64-16, wait, 2)
+		time.Sleep(time.Duration(wait-1) * time.Second)
+		require.Equal(t, 429, query().Code)
+		time.Sleep(time.Second)
 		require.Equal(t, 200, query().Code)
 		h.options.Log = slog.New(slog.DiscardHandler)
 		require.Equal(t, 204, ask(h, "DELETE", "/session", "anna", session, nil).Code)
 		require.Contains(t, h.clients, "anna", "her quota is not forgotten")
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour * 65 / 64)
 		h.mutex.Lock()
 		h.purge(time.Now())
 		h.mutex.Unlock()
 		require.NotContains(t, h.clients, "anna")
 	})
+}
+
+// No period, whenever it begins, holds more requests than the quota, and each takes
+// hardly less than that from who asks all the time.
+func TestQuotaHoldsInEveryPeriod(t *testing.T) {
+	start := time.Now()
+	for _, period := range []time.Duration{time.Hour, time.Minute + 1, 100, 24 * time.Hour} {
+		for _, most := range []int{1, 7, 100} {
+			c := &clientState{quota: &quota{most: most, period: period, start: start}}
+			var taken []time.Duration
+			const steps = 1000 // of each period
+			for i := range 5 * steps {
+				// Half of them at once, half whenever there is room.
+				at := period * time.Duration(i) / steps
+				if i < steps/2 && i > 0 && len(taken) >= most/2 {
+					continue
+				}
+				for c.charge(start.Add(at)) == 0 {
+					if taken = append(taken, at); i < steps/2 && len(taken) >= max(1, most/2) {
+						break
+					}
+				}
+			}
+			for i := range taken {
+				n := 0
+				for _, at := range taken[i:] {
+					if at < taken[i]+period {
+						n++
+					}
+				}
+				require.LessOrEqual(t, n, most, "%v from %v", period, taken[i])
+			}
+			require.GreaterOrEqual(t, len(taken), 4*most, period)
+		}
+	}
+	// What it says to wait is right to the nanosecond.
+	c := &clientState{quota: &quota{most: 2, period: time.Hour, start: start}}
+	require.Zero(t, c.charge(start))
+	require.Zero(t, c.charge(start.Add(10*time.Minute)))
+	wait := c.charge(start.Add(20 * time.Minute))
+	require.Greater(t, wait, 40*time.Minute)
+	require.LessOrEqual(t, wait, 41*time.Minute)
+	require.Equal(t, time.Nanosecond, c.charge(start.Add(20*time.Minute+wait-1)))
+	require.Zero(t, c.charge(start.Add(20*time.Minute+wait)))
+	require.Positive(t, c.charge(start.Add(20*time.Minute+wait)))
+}
+
+// The schema counts as a request.
+func TestHandlerChargesForTheSchema(t *testing.T) {
+	for _, o := range []HandlerOptions{{Rate: 1e-9, Burst: 3}, {Quota: 3}} {
+		o.Authenticate = byHeader
+		h := newHandler(t, servedOnce(), o)
+		for _, want := range []int{200, 200, 200, 429, 429} {
+			w := ask(h, "GET", "/schema", "anna", "", nil)
+			require.Equal(t, want, w.Code)
+			require.Equal(t, want == 429, w.Header().Get("Retry-After") != "")
+		}
+		require.Equal(t, 429, ask(h, "POST", "/keys", "anna", "", nil).Code)
+		require.Equal(t, 200, ask(h, "GET", "/schema", "bert", "", nil).Code)
+	}
+	h := newHandler(t, servedOnce(), HandlerOptions{})
+	require.Equal(t, 200, ask(h, "GET", "/schema", "", "", nil).Code)
+	require.Empty(t, h.clients)
 }
 
 func TestHandlerBackPressure(t *testing.T) {

@@ -30,19 +30,48 @@ func refuseUntil(status int, kind string, after time.Duration, format string, ar
 	return r
 }
 
+// What is taken of refused messages: those that are longer are none that a client waits
+// long to send, and all limits lie behind the client that sends them.
+const (
+	drainBytes = 256 << 10
+	drainTime  = 5 * time.Second
+	drains     = 4 // at once
+)
+
 // drain takes what is still to come of a message that is refused: a client that cannot
 // wait for leave to send (Expect: 100-continue) would find a closed connection instead of
-// the reason.
+// the reason. Where that is too much, the connection is closed after the reply.
 func (h *Handler) drain(x *exchange, no *denial) {
-	limit := max(h.program.schema.KeyBytes(), h.program.schema.QueryBytes())
-	if !x.known || x.r.Header.Get("Expect") != "" || x.r.ContentLength > limit || no.kind == "slow" {
+	left := x.r.ContentLength
+	if left == 0 {
 		return
 	}
-	control := http.NewResponseController(x.w)
-	control.SetReadDeadline(time.Now().Add(h.options.TransferTimeout))
-	if _, err := io.Copy(io.Discard, io.LimitReader(x.r.Body, limit)); err == nil {
-		control.SetReadDeadline(time.Time{})
+	if left > 0 {
+		left -= x.in
 	}
+	waits := x.r.Header.Get("Expect") != "" && x.in == 0
+	if x.known && !waits && left <= drainBytes && no.kind != "slow" && h.drained(x) {
+		return
+	}
+	x.w.Header().Set("Connection", "close")
+}
+
+// drained reads a request's body to its end, unless it is long, slow, or one too many.
+func (h *Handler) drained(x *exchange) bool {
+	select {
+	case h.drains <- struct{}{}:
+		defer func() { <-h.drains }()
+	default:
+		return false
+	}
+	control := http.NewResponseController(x.w)
+	control.SetReadDeadline(time.Now().Add(min(drainTime, h.options.TransferTimeout))) // not supported: the server's own holds
+	n, err := io.Copy(io.Discard, io.LimitReader(x.r.Body, drainBytes+1))
+	if err != nil || n > drainBytes {
+		return false
+	}
+	control.SetReadDeadline(time.Time{})
+	return true
 }
 
 // reply writes a refusal.

@@ -114,6 +114,132 @@ func TestHandlerSlowBody(t *testing.T) {
 	require.Equal(t, 408, resp.StatusCode)
 }
 
+// What refused requests send is read little of, and that of few at once.
+func TestHandlerDrainsLittle(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	h := newHandler(t, p, HandlerOptions{Authenticate: byHeader, Rate: 1e-9, Burst: 1})
+	openSession(t, h, "anna", m) // the only request she has
+	require.Greater(t, p.Schema().KeyBytes(), int64(drainBytes))
+	send := func(client string, body io.Reader, length int64) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("POST", "/keys", body)
+		r.ContentLength = length
+		r.Header.Set("Client", client)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	for name, c := range map[string]struct {
+		client       string
+		length, read int64
+		close        bool
+	}{
+		"short":         {"anna", drainBytes, drainBytes, false},
+		"long":          {"anna", drainBytes + 1, 0, true},
+		"keys":          {"anna", p.Schema().KeyBytes(), 0, true},
+		"without end":   {"anna", -1, drainBytes + 1, true},
+		"of a stranger": {"", 1000, 0, true},
+	} {
+		body := &meter{r: zeros{}}
+		if c.length > 0 {
+			body.r = io.LimitReader(zeros{}, c.length)
+		}
+		w := send(c.client, body, c.length)
+		require.Contains(t, []int{401, 429}, w.Code, name)
+		require.Equal(t, c.read, body.n, name)
+		require.Equal(t, c.close, w.Header().Get("Connection") == "close", name)
+	}
+	require.Empty(t, ask(h, "POST", "/keys", "anna", "", nil).Header().Get("Connection"), "nothing is to come")
+
+	var slow []*slowBody
+	replies := make(chan *httptest.ResponseRecorder, drains)
+	for range drains {
+		b := newSlowBody(make([]byte, 100))
+		slow = append(slow, b)
+		go func() { replies <- send("anna", b, 100) }()
+		<-b.begun
+	}
+	body := &meter{r: zeros{}}
+	w := send("anna", body, 100)
+	require.Equal(t, 429, w.Code)
+	require.Zero(t, body.n)
+	require.Equal(t, "close", w.Header().Get("Connection"))
+	for _, b := range slow {
+		close(b.let)
+		require.Empty(t, (<-replies).Header().Get("Connection"))
+	}
+	require.Empty(t, h.drains)
+}
+
+// Over a connection, who sends keys without waiting for leave still learns why they are
+// refused.
+func TestHandlerRefusesAmidBody(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	srv := httptest.NewServer(newHandler(t, p, HandlerOptions{Rate: 1e-9, Burst: 1}))
+	defer srv.Close()
+	for _, want := range []int{201, 429, 429} {
+		resp, err := http.Post(srv.URL+"/keys", "application/octet-stream", bytes.NewReader(m.keys))
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, want, resp.StatusCode)
+		require.Equal(t, want == 429, resp.Close)
+	}
+}
+
+// deadlines notes when the writes of an answer are bounded.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set, atWrite []time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error { d.set = append(d.set, t); return nil }
+
+func (d *deadlines) last() time.Time {
+	if len(d.set) == 0 {
+		return time.Time{}
+	}
+	return d.set[len(d.set)-1]
+}
+
+func (d *deadlines) WriteHeader(code int) {
+	d.atWrite = append(d.atWrite, d.last())
+	d.ResponseRecorder.WriteHeader(code)
+}
+
+func (d *deadlines) Write(b []byte) (int, error) {
+	d.atWrite = append(d.atWrite, d.last())
+	return d.ResponseRecorder.Write(b)
+}
+
+// Every answer must be taken in time; the next request of its connection starts anew.
+func TestHandlerBoundsWrites(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	h := newHandler(t, p, HandlerOptions{TransferTimeout: time.Minute})
+	session := openSession(t, h, "", m)
+	for _, c := range []struct {
+		method, path string
+		body         []byte
+		status       int
+	}{
+		{"GET", "/schema", nil, 200}, {"HEAD", "/schema", nil, 200}, {"GET", "/health", nil, 200}, {"GET", "/none", nil, 404},
+		{"POST", "/keys", m.keys, 201}, {"POST", "/query", m.query, 200}, {"POST", "/query", m.query[:9], 400}, {"DELETE", "/session", nil, 204},
+	} {
+		r := httptest.NewRequest(c.method, c.path, bytes.NewReader(c.body))
+		r.Header.Set(SessionHeader, session)
+		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		h.ServeHTTP(w, r)
+		require.Equal(t, c.status, w.Code, c.path)
+		require.NotEmpty(t, w.atWrite, c.path)
+		for _, at := range w.atWrite {
+			require.WithinDuration(t, time.Now().Add(time.Minute), at, 10*time.Second, c.path)
+		}
+		require.True(t, w.last().IsZero(), c.path)
+		require.True(t, w.Flushed, c.path)
+	}
+}
+
 // zeros are a body without an end.
 type zeros struct{}
 

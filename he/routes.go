@@ -14,6 +14,16 @@ import (
 )
 
 func (h *Handler) serveSchema(x *exchange) error {
+	now := time.Now()
+	h.mutex.Lock()
+	c, err := h.charge(x.client, now)
+	if err == nil {
+		h.forget(c, now)
+	}
+	h.mutex.Unlock()
+	if err != nil {
+		return err
+	}
 	return x.write(http.StatusOK, "application/json", h.schema)
 }
 
@@ -93,16 +103,7 @@ func (h *Handler) serveQuery(x *exchange) error {
 	head.Set("Cache-Control", "no-store")
 	head.Set("Server-Timing", fmt.Sprintf("receive;dur=%.3f, queue;dur=%.3f, evaluate;dur=%.3f",
 		ms(x.receive), ms(x.queue), ms(x.compute)))
-	control := http.NewResponseController(x.w)
-	control.SetWriteDeadline(time.Now().Add(h.options.TransferTimeout)) // not supported: the server's own holds
-	x.status = http.StatusOK
-	n, err := answer.WriteTo(x.w)
-	x.out += n
-	if err == nil {
-		control.Flush()
-		control.SetWriteDeadline(time.Time{})
-	}
-	return err
+	return x.send(http.StatusOK, answer)
 }
 
 // turn waits for one of the evaluations' places.
@@ -142,9 +143,7 @@ func (h *Handler) serveDelete(x *exchange) error {
 	x.session = s.fingerprint()
 	h.end(s)
 	h.mutex.Unlock()
-	x.status = http.StatusNoContent
-	x.w.WriteHeader(http.StatusNoContent)
-	return nil
+	return x.send(http.StatusNoContent, nil)
 }
 
 // receive reads a request's body, of a size that is known, by a decoder of he.
