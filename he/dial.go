@@ -18,13 +18,18 @@ import (
 // be who the address says, without credentials.
 type DialOptions struct {
 	// HTTPClient sends the requests: its transport says which certificates are believed,
-	// and may present one. Default: http.DefaultClient.
+	// and may present one. Redirects are never followed, whatever its CheckRedirect says:
+	// they would carry the session and the credentials to another host. Default:
+	// http.DefaultClient.
 	HTTPClient *http.Client
 	// Authorize adds credentials to each request. Default: none are added.
 	Authorize func(*http.Request) error
 	// Digest is the program that is expected: another one is refused with
 	// [ErrOtherProgram]. Default: any.
 	Digest Digest
+	// MaxKeyBytes is the most bytes of evaluation keys, as a message, that the client makes
+	// for the server; in memory they take up to three times that. Default: 1 GiB.
+	MaxKeyBytes int64
 	// Client makes the client for the program that is served, for example by
 	// [Schema.ReadClient] from a key that was saved. Default: [NewClient], a fresh key.
 	Client func(*Schema) (*Client, error)
@@ -36,8 +41,8 @@ type DialOptions struct {
 // Timing is where the time of one exchange went: of the opening of a session, or of one
 // query. Parts that it does not have are 0.
 type Timing struct {
-	MakeKeys time.Duration // session: making and writing the evaluation keys
-	SendKeys time.Duration // session: until it is open
+	MakeKeys time.Duration // session: making the evaluation keys
+	SendKeys time.Duration // session: writing them, until it is open
 
 	Encrypt  time.Duration // query: encoding, encrypting and writing
 	Send     time.Duration // query: until the answer begins, less the server's Queue and Evaluate
@@ -92,8 +97,8 @@ type Remote struct {
 const maxSchema = 64 << 20
 
 // Dial fetches the schema of the [Handler] at an address of http or https, refuses what
-// [Schema.UnmarshalJSON] refuses, makes a client and opens a session with its evaluation
-// keys. The secret key stays in this process.
+// [Schema.UnmarshalJSON] refuses and keys beyond [DialOptions].MaxKeyBytes, makes a client
+// and opens a session with its evaluation keys. The secret key stays in this process.
 //
 // Over plain http who listens learns the session's name and can ask in it; what is asked
 // stays secret even then. It returns a [*StatusError] if the server refuses.
@@ -105,9 +110,18 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Remote, er
 	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, fmt.Errorf("he: address %q must begin with http:// or https:// and a host", base.Redacted())
 	}
+	if options.MaxKeyBytes < 0 {
+		return nil, fmt.Errorf("he: DialOptions.MaxKeyBytes is %d, must not be negative", options.MaxKeyBytes)
+	}
+	if options.MaxKeyBytes == 0 {
+		options.MaxKeyBytes = 1 << 30
+	}
 	if options.HTTPClient == nil {
 		options.HTTPClient = http.DefaultClient
 	}
+	client := *options.HTTPClient
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	options.HTTPClient = &client
 	if options.Client == nil {
 		options.Client = func(s *Schema) (*Client, error) { return NewClient(s), nil }
 	}
@@ -120,6 +134,9 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Remote, er
 	}
 	if want := options.Digest; want != (Digest{}) && r.schema.digest != want {
 		return nil, fmt.Errorf("%w: the server's is %.16s…, expected is %.16s…", ErrOtherProgram, r.schema.digest, want)
+	}
+	if size := r.schema.KeyBytes(); size > options.MaxKeyBytes {
+		return nil, fmt.Errorf("he: the server asks for evaluation keys of %d bytes, DialOptions.MaxKeyBytes allows %d", size, options.MaxKeyBytes)
 	}
 	if r.client, err = options.Client(r.schema); err != nil {
 		return nil, err
@@ -137,25 +154,54 @@ func (r *Remote) Schema() *Schema { return r.schema }
 // Client holds the secret key. Save it to use it again.
 func (r *Remote) Client() *Client { return r.client }
 
+// payload is a request's body. The transport may ask for it again.
+type payload struct {
+	size int64
+	open func() (io.ReadCloser, error)
+}
+
+func payloadOf(b []byte) *payload {
+	return &payload{int64(len(b)), func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }}
+}
+
+// streamed is a payload that is written while it is read, so that it is never whole in
+// memory. Each time it is written alike.
+func streamed(size int64, message io.WriterTo) *payload {
+	return &payload{size, func() (io.ReadCloser, error) {
+		r, w := io.Pipe()
+		go func() {
+			_, err := message.WriteTo(w) // ends when r is closed
+			w.CloseWithError(err)
+		}()
+		return r, nil
+	}}
+}
+
 // do sends a request and gives the response if its status is the one wanted.
-func (r *Remote) do(ctx context.Context, method, path, session string, body []byte, want int) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, r.base.JoinPath(path).String(), bytes.NewReader(body))
+func (r *Remote) do(ctx context.Context, method, path, session string, body *payload, want int) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, r.base.JoinPath(path).String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("he: %w", err)
 	}
 	if session != "" {
 		req.Header.Set(SessionHeader, session)
 	}
-	if len(body) > 0 {
+	if body != nil {
 		req.Header.Set("Content-Type", "application/octet-stream")
-	}
-	if len(body) > 1<<18 && waits(r.options.HTTPClient.Transport) {
-		// A refusal comes before the body is sent, not amid it.
-		req.Header.Set("Expect", "100-continue")
+		req.ContentLength, req.GetBody = body.size, body.open
+		if body.size > 1<<18 && waits(r.options.HTTPClient.Transport) {
+			// A refusal comes before the body is sent, not amid it.
+			req.Header.Set("Expect", "100-continue")
+		}
 	}
 	if r.options.Authorize != nil {
 		if err := r.options.Authorize(req); err != nil {
 			return nil, fmt.Errorf("he: authorize: %w", err)
+		}
+	}
+	if body != nil { // after all that can fail: the transport closes it
+		if req.Body, err = body.open(); err != nil {
+			return nil, fmt.Errorf("he: %w", err)
 		}
 	}
 	resp, err := r.options.HTTPClient.Do(req)
@@ -174,6 +220,9 @@ func (r *Remote) do(ctx context.Context, method, path, session string, body []by
 	}
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 && seconds < 1<<31 {
 		e.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	if to := resp.Header.Get("Location"); to != "" && resp.StatusCode/100 == 3 {
+		return nil, fmt.Errorf("%w; it sends to %.200q, redirects are not followed", e, to)
 	}
 	return nil, e
 }
@@ -229,14 +278,10 @@ func (r *Remote) open(ctx context.Context, stale string) (string, error) {
 	}
 	r.session = ""
 	start := time.Now()
-	var body bytes.Buffer
-	body.Grow(int(r.schema.KeyBytes()))
-	if _, err := r.client.Keys().WriteTo(&body); err != nil {
-		return "", err
-	}
-	t := Timing{MakeKeys: time.Since(start), Sent: int64(body.Len())}
+	keys := streamed(r.schema.KeyBytes(), r.client.Keys())
+	t := Timing{MakeKeys: time.Since(start), Sent: keys.size}
 	start = time.Now()
-	resp, err := r.do(ctx, http.MethodPost, "keys", "", body.Bytes(), http.StatusCreated)
+	resp, err := r.do(ctx, http.MethodPost, "keys", "", keys, http.StatusCreated)
 	if err != nil {
 		return "", err
 	}
@@ -259,11 +304,39 @@ func (r *Remote) open(ctx context.Context, stale string) (string, error) {
 // them, one after the other. It opens a new session, once for each query, if the server
 // has none any more. It returns an error if a row does not suit [Client.Encrypt], a
 // [*StatusError] if the server refuses, [ErrClosed] after Close.
+//
+// The outputs are for the key's owner alone: what others may see comes from
+// [Remote.PredictPublic].
 func (r *Remote) Predict(ctx context.Context, rows [][]float32) ([][]float64, error) {
+	return r.predict(ctx, rows, r.client.Decrypt)
+}
+
+// PredictPublic is Predict for outputs that others may see, the server among them: it
+// decrypts by [Client.DecryptPublic]. The last bits of what Predict gives are errors that
+// depend on the secret key. Encryption that hides inputs from who sees ciphertexts alone
+// does not hide the key from who sees decryptions beside them (IND-CPA-D): enough of such
+// outputs give the key away, and with it all that was ever asked (Li and Micciancio 2021,
+// "On the security of homomorphic encryption on approximate numbers"). The noise that is
+// added drowns them.
+//
+// [Publication].Answers counts all rows that are ever published under this client's key,
+// in this call, in others and by DecryptPublic. It returns an error before anything is
+// asked if a field is out of range, and those of Predict.
+func (r *Remote) PredictPublic(ctx context.Context, rows [][]float32, p Publication) ([][]float64, error) {
+	if _, err := p.Deviation(r.schema); err != nil {
+		return nil, err
+	}
+	if len(rows) > p.Answers {
+		return nil, fmt.Errorf("he: Publication.Answers is %d, must be at least the %d rows", p.Answers, len(rows))
+	}
+	return r.predict(ctx, rows, func(a *Answer) ([][]float64, error) { return r.client.DecryptPublic(a, p) })
+}
+
+func (r *Remote) predict(ctx context.Context, rows [][]float32, decrypt func(*Answer) ([][]float64, error)) ([][]float64, error) {
 	out := make([][]float64, 0, len(rows))
 	for len(rows) > 0 {
 		n := min(len(rows), r.schema.Capacity())
-		values, err := r.query(ctx, rows[:n])
+		values, err := r.query(ctx, rows[:n], decrypt)
 		if err != nil {
 			return nil, err
 		}
@@ -273,7 +346,7 @@ func (r *Remote) Predict(ctx context.Context, rows [][]float32) ([][]float64, er
 	return out, nil
 }
 
-func (r *Remote) query(ctx context.Context, rows [][]float32) ([][]float64, error) {
+func (r *Remote) query(ctx context.Context, rows [][]float32, decrypt func(*Answer) ([][]float64, error)) ([][]float64, error) {
 	var t Timing
 	start := time.Now()
 	query, err := r.client.Encrypt(rows)
@@ -291,14 +364,14 @@ func (r *Remote) query(ctx context.Context, rows [][]float32) ([][]float64, erro
 		return nil, err
 	}
 	start = time.Now()
-	resp, err := r.do(ctx, http.MethodPost, "query", session, body.Bytes(), http.StatusOK)
+	resp, err := r.do(ctx, http.MethodPost, "query", session, payloadOf(body.Bytes()), http.StatusOK)
 	var refused *StatusError
 	if errors.As(err, &refused) && refused.Status == http.StatusNotFound {
 		if session, err = r.open(ctx, session); err != nil {
 			return nil, err
 		}
 		start = time.Now()
-		resp, err = r.do(ctx, http.MethodPost, "query", session, body.Bytes(), http.StatusOK)
+		resp, err = r.do(ctx, http.MethodPost, "query", session, payloadOf(body.Bytes()), http.StatusOK)
 	}
 	if err != nil {
 		return nil, err
@@ -317,7 +390,7 @@ func (r *Remote) query(ctx context.Context, rows [][]float32) ([][]float64, erro
 	}
 	t.Receive, t.Received = time.Since(start), received.n
 	start = time.Now()
-	values, err := r.client.Decrypt(answer)
+	values, err := decrypt(answer)
 	if err != nil {
 		return nil, err
 	}

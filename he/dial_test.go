@@ -8,11 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -205,6 +208,192 @@ func TestRemoteErrorsHaveTheirStatus(t *testing.T) {
 }
 
 type swapped struct{ http.Handler }
+
+// roundTrip is a transport.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestRemoteBoundsKeys has a server ask for more keys than the client is willing to make.
+func TestRemoteBoundsKeys(t *testing.T) {
+	p := servedOnce()
+	srv, client := startServer(t, newHandler(t, p, HandlerOptions{}), nil)
+	size := p.Schema().KeyBytes()
+	made := 0
+	dial := func(most int64) error {
+		_, err := Dial(t.Context(), srv.URL, DialOptions{HTTPClient: client, MaxKeyBytes: most, Client: func(s *Schema) (*Client, error) {
+			made++
+			return NewClient(s), nil
+		}})
+		return err
+	}
+	require.ErrorContains(t, dial(size-1), fmt.Sprintf("keys of %d bytes, DialOptions.MaxKeyBytes allows %d", size, size-1))
+	require.ErrorContains(t, dial(-1), "MaxKeyBytes is -1")
+	require.Zero(t, made)
+	require.NoError(t, dial(size))
+
+	// The default refuses a schema of twelve gigabytes of keys without making any.
+	var f map[string]any
+	text, err := json.Marshal(p.Schema())
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &f))
+	f["parameters"], err = newParameters(16, []int{45, 45, 45, 45, 45, 45, 45, 45}, []int{45}, 40)
+	require.NoError(t, err)
+	var steps []Rotation
+	for i := range 60 {
+		steps = append(steps, Rotation{i + 1, 7})
+	}
+	f["rotations"] = steps
+	f["relinearize"] = 7
+	text, err = json.Marshal(f)
+	require.NoError(t, err)
+	greedy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(text) }))
+	defer greedy.Close()
+	_, err = Dial(t.Context(), greedy.URL, DialOptions{})
+	require.ErrorContains(t, err, "DialOptions.MaxKeyBytes allows 1073741824")
+}
+
+// TestRemoteStreamsKeys looks at the body of the keys: it has a length, is made as it is
+// read, can be had again, and leaves nothing behind when it is not wanted.
+func TestRemoteStreamsKeys(t *testing.T) {
+	p := servedOnce()
+	h := newHandler(t, p, HandlerOptions{})
+	srv, client := startServer(t, h, nil)
+	var first, second []byte
+	transport := client.Transport
+	again := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		if strings.HasSuffix(r.URL.Path, "/keys") {
+			if r.ContentLength != p.Schema().KeyBytes() {
+				t.Error(r.ContentLength)
+			}
+			// A connection that breaks amid the body: the transport begins again.
+			first = make([]byte, r.ContentLength/2)
+			if _, err := io.ReadFull(r.Body, first); err != nil {
+				t.Error(err)
+			}
+			r.Body.Close()
+			body, err := r.GetBody()
+			if err != nil {
+				t.Error(err)
+			}
+			r.Body = struct {
+				io.Reader
+				io.Closer
+			}{io.TeeReader(body, writer(func(b []byte) { second = append(second, b...) })), body}
+		}
+		return transport.RoundTrip(r)
+	})}
+	r, err := Dial(t.Context(), srv.URL, DialOptions{HTTPClient: again})
+	require.NoError(t, err)
+	require.Len(t, second, int(p.Schema().KeyBytes()))
+	require.Equal(t, first, second[:len(first)])
+	_, err = r.Predict(t.Context(), [][]float32{make([]float32, 32)})
+	require.NoError(t, err)
+
+	// A refusal before and amid the body ends the writer.
+	room := func(sessions int) {
+		h.mutex.Lock()
+		defer h.mutex.Unlock()
+		h.options.MaxSessions = sessions
+	}
+	room(0)
+	before := runtime.NumGoroutine()
+	for _, wait := range []time.Duration{0, time.Minute} {
+		client.Transport.(*http.Transport).ExpectContinueTimeout = wait
+		_, err := Dial(t.Context(), srv.URL, DialOptions{HTTPClient: client})
+		var refused *StatusError
+		require.ErrorAs(t, err, &refused)
+		require.Equal(t, 503, refused.Status)
+	}
+	client.CloseIdleConnections()
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before }, 10*time.Second, 10*time.Millisecond)
+	room(10)
+	r, err = Dial(t.Context(), srv.URL, DialOptions{HTTPClient: client})
+	require.NoError(t, err)
+	require.NoError(t, r.Close(t.Context()))
+}
+
+type writer func([]byte)
+
+func (f writer) Write(b []byte) (int, error) {
+	f(b)
+	return len(b), nil
+}
+
+// TestRemoteFollowsNoRedirect has a server send queries to another host.
+func TestRemoteFollowsNoRedirect(t *testing.T) {
+	p := servedOnce()
+	h := newHandler(t, p, HandlerOptions{})
+	var reached atomic.Int64
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { reached.Add(1) }))
+	defer other.Close()
+	var from atomic.Value
+	from.Store("/query")
+	srv, client := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == from.Load() {
+			http.Redirect(w, r, other.URL+r.URL.Path, http.StatusTemporaryRedirect)
+			return
+		}
+		h.ServeHTTP(w, r)
+	}), nil)
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return nil }
+	r, err := Dial(t.Context(), srv.URL, DialOptions{HTTPClient: client})
+	require.NoError(t, err)
+	refuses := func(err error) {
+		t.Helper()
+		var refused *StatusError
+		require.ErrorAs(t, err, &refused)
+		require.Equal(t, 307, refused.Status)
+		require.ErrorContains(t, err, other.URL)
+		require.ErrorContains(t, err, "redirects are not followed")
+	}
+	_, err = r.Predict(t.Context(), [][]float32{make([]float32, 32)})
+	refuses(err)
+	from.Store("/session")
+	refuses(r.Close(t.Context()))
+	for _, path := range []string{"/schema", "/keys"} {
+		from.Store(path)
+		_, err = Dial(t.Context(), srv.URL, DialOptions{HTTPClient: client})
+		refuses(err)
+	}
+	require.Zero(t, reached.Load())
+}
+
+// TestRemotePredictsPublicly looks at the outputs' noise and grid.
+func TestRemotePredictsPublicly(t *testing.T) {
+	p, _, rows := servedProgram(t, 1)
+	var asked atomic.Int64
+	srv, client := startServer(t, newHandler(t, p, HandlerOptions{}), func(*http.Request, []byte) { asked.Add(1) })
+	r, err := Dial(t.Context(), srv.URL, DialOptions{HTTPClient: client})
+	require.NoError(t, err)
+	own, err := r.Predict(t.Context(), rows)
+	require.NoError(t, err)
+	publication := Publication{Answers: 1000, Distance: .125}
+	sigma, err := publication.Deviation(r.Schema())
+	require.NoError(t, err)
+	public, err := r.PredictPublic(t.Context(), rows, publication)
+	require.NoError(t, err)
+	require.Len(t, public, len(rows))
+	grid := math.Exp2(math.Floor(math.Log2(sigma / 16)))
+	sum := 0.
+	for i := range public {
+		for j, v := range public[i] {
+			require.Zero(t, math.Mod(v, grid))
+			require.InDelta(t, own[i][j], v, 9*sigma+grid+2*r.Schema().ErrorBound())
+			sum += (v - own[i][j]) * (v - own[i][j])
+		}
+	}
+	// A chi-square of 32 degrees of freedom is within these factors but once in 10^9.
+	mean := sum / 32 / (sigma * sigma)
+	require.Greater(t, mean, .1)
+	require.Less(t, mean, 4.)
+	before := asked.Load()
+	for want, bad := range map[string]Publication{"Answers is 0": {Distance: .1}, "Distance is 0": {Answers: 100}, "at least the 8 rows": {Answers: 7, Distance: .1}} {
+		_, err := r.PredictPublic(t.Context(), rows, bad)
+		require.ErrorContains(t, err, want)
+	}
+	require.Equal(t, before, asked.Load(), "nothing was asked")
+}
 
 // TestRemoteKeepsASavedKey dials twice with one secret key.
 func TestRemoteKeepsASavedKey(t *testing.T) {
