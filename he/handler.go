@@ -100,6 +100,9 @@ func NewHandler(p *Program, options HandlerOptions) (*Handler, error) {
 	room := o.MaxQueryMemory - shared
 	turns := min(int64(o.Concurrency), room/(waiting+evaluated))
 	h.places = int(min(int64(o.Concurrency+o.Queue), (room-turns*evaluated)/waiting))
+	if options.ClientConcurrency == 0 && options.Authenticate != nil {
+		o.ClientConcurrency = (h.places + 1) / 2
+	}
 	h.turns, h.options = make(chan struct{}, turns), o
 	if h.schema, err = json.Marshal(p.schema); err != nil {
 		return nil, err

@@ -107,7 +107,7 @@ func (o HandlerOptions) withDefaults() (HandlerOptions, error) {
 	def(&o.Burst, int(min(max(o.Rate, 1), 1<<30)))
 	def(&o.Concurrency, runtime.GOMAXPROCS(0))
 	def(&o.Queue, 4*o.Concurrency)
-	def(&o.ClientConcurrency, (o.Concurrency+o.Queue+1)/2)
+	def(&o.ClientConcurrency, o.Concurrency+o.Queue) // NewHandler knows the places
 	if one {
 		o.Authenticate = func(*http.Request) (string, error) { return "", nil }
 		o.ClientSessions, o.ClientConcurrency = o.MaxSessions, o.Concurrency+o.Queue
@@ -188,7 +188,7 @@ func (q *quota) take() {
 const maxClients = 1 << 16
 
 // keyMemory bounds the memory of a session's keys: they are held whole, and 64 bits for
-// each coefficient.
+// each coefficient. A row more is for the bytes that are read.
 func (s *Schema) keyMemory() int64 {
 	least := 64
 	for _, primes := range [][]uint64{s.params.Q, s.params.P} {
@@ -196,7 +196,7 @@ func (s *Schema) keyMemory() int64 {
 			least = min(least, bits.Len64(q))
 		}
 	}
-	return 1<<16 + 2*64*s.KeyBytes()/int64(least)
+	return 1<<16 + s.rowMemory() + 2*64*s.KeyBytes()/int64(least)
 }
 
 // rowMemory is the bytes of a polynomial's residues modulo one prime, and of what points
@@ -204,11 +204,11 @@ func (s *Schema) keyMemory() int64 {
 func (s *Schema) rowMemory() int64 { return 8<<s.params.LogN + 256 }
 
 // queryMemory bounds the memory of a query that waits, and that of an answer that is
-// sent.
+// sent, with the bytes that are read or written.
 func (s *Schema) queryMemory() int64 {
 	query := s.ciphertexts() * 2 * len(s.params.Q)
 	answer := s.answers() * (s.degree + 1) * (s.level + 2) // the last rescaling's prime is kept
-	return 1<<16 + int64(max(query, answer))*s.rowMemory()
+	return 1<<16 + int64(max(query, answer)+1)*s.rowMemory()
 }
 
 // workerMemory bounds the buffers of lattigo's evaluators of all kinds.

@@ -52,6 +52,8 @@ func TestHandlerQueryMemory(t *testing.T) {
 		h := newHandler(t, p, HandlerOptions{Concurrency: 3, MaxQueryMemory: c.memory})
 		require.Equal(t, c.turns, cap(h.turns), c.memory)
 		require.Equal(t, min(c.places, 15), h.places, c.memory)
+		h = newHandler(t, p, HandlerOptions{Concurrency: 3, MaxQueryMemory: c.memory, Authenticate: byHeader})
+		require.Equal(t, (h.places+1)/2, h.options.ClientConcurrency)
 	}
 	_, err := NewHandler(p, HandlerOptions{MaxQueryMemory: shared + waiting + evaluated - 1})
 	require.ErrorContains(t, err, "one query takes")
