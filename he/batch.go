@@ -239,7 +239,7 @@ func (p *Program) finishBatch(params Parameters, stages []batchStage) error {
 	return nil
 }
 
-// relinearizer holds a client's relinearisation key; nil if the program needs none.
+// relinearizer has room for a client's relinearisation key; nil if the program needs none.
 type relinearizer struct {
 	pool sync.Pool // of *rlwe.Evaluator
 }

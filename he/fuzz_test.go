@@ -145,7 +145,7 @@ func FuzzSchema(f *testing.F) {
 		require.NoError(t, s.params.check())
 		for _, size := range []int64{s.KeyBytes(), s.QueryBytes(), s.AnswerBytes()} {
 			require.Positive(t, size)
-			require.LessOrEqual(t, size, int64(maxMessage))
+			require.LessOrEqual(t, size, int64(maxKeys))
 		}
 		again, err := json.Marshal(&s)
 		require.NoError(t, err)

@@ -95,9 +95,12 @@ type schemaJSON struct {
 
 const schemaFormat = 1
 
-// maxMessage is the most bytes that a message of any program may have: a server cannot
-// have a client make keys without end.
-const maxMessage = 8 << 30
+// The most bytes that messages of any program may have: a server cannot have a client
+// make keys, queries and room for answers without end.
+const (
+	maxKeys    = 8 << 30
+	maxMessage = 2 << 30
+)
 
 // MarshalJSON implements json.Marshaler. The same schema is the same bytes.
 func (s *Schema) MarshalJSON() ([]byte, error) {
@@ -183,9 +186,12 @@ func (s *Schema) finish() (err error) {
 			}
 		}
 	}
-	for name, size := range map[string]int64{"keys": s.KeyBytes(), "query": s.QueryBytes(), "answer": s.AnswerBytes()} {
-		if size > maxMessage {
-			return fmt.Errorf("he: schema's %s take %d bytes, at most %d are allowed", name, size, int64(maxMessage))
+	for _, m := range []struct {
+		name       string
+		size, most int64
+	}{{"keys", s.KeyBytes(), maxKeys}, {"query", s.QueryBytes(), maxMessage}, {"answer", s.AnswerBytes(), maxMessage}} {
+		if m.size > m.most {
+			return fmt.Errorf("he: schema's %s take %d bytes, at most %d are allowed", m.name, m.size, m.most)
 		}
 	}
 	if s.lattigo, err = s.params.lattigo(); err != nil { // the costly part
