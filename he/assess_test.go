@@ -249,6 +249,14 @@ func TestModeByCost(t *testing.T) {
 	p, err := Compile(deep, x, Options{Together: 1000, Degree: 3})
 	require.NoError(t, err)
 	require.Equal(t, Latency, p.Report().Mode)
+	// One whose labels batch mode's fits of degree 2 would not keep.
+	bent := network(t, nn.Shape{100}, nn.Linear{Out: 6}, nn.ReLU{}, nn.Linear{Out: 6}, nn.ReLU{}, nn.Linear{Out: 5})
+	batch, err := Compile(bent, x, Options{Mode: Batch})
+	require.NoError(t, err)
+	p, err = Compile(bent, x, Options{Together: 1000})
+	require.NoError(t, err)
+	require.Equal(t, Latency, p.Report().Mode)
+	require.Greater(t, p.Report().FitAgreement, batch.Report().FitAgreement)
 	_, err = Compile(m, nil, Options{Together: 1000})
 	require.EqualError(t, err, "he: no calibration inputs, at least 1 is needed", "said once")
 }
@@ -310,4 +318,26 @@ func TestMissedPrecisionIsPlannedAgain(t *testing.T) {
 	require.Equal(t, p.Schema().Digest(), back.Schema().Digest())
 	_, err = Compile(m, examples(20, 6, 1), Options{Mode: Batch, Precision: 24})
 	require.Error(t, err)
+}
+
+// Outputs as large as prices compile: their errors are as large too.
+func TestLargeOutputs(t *testing.T) {
+	for _, mode := range []Mode{Latency, Batch} {
+		m := network(t, nn.Shape{4}, nn.Linear{Out: 3}, nn.Square{}, nn.Linear{Out: 2})
+		for _, p := range m.Parameters() {
+			for i := range p.Size() {
+				if strings.HasPrefix(p.Name, "2.") {
+					m.Params()[p.Offset+i] *= 1e10
+				}
+			}
+		}
+		p, err := Compile(m, examples(10, 4, 1), Options{Mode: mode})
+		require.NoError(t, err)
+		require.True(t, mode == Batch || p.schema.leastError() > 1, p.schema.leastError())
+		var file bytes.Buffer
+		_, err = p.WriteTo(&file)
+		require.NoError(t, err)
+		_, err = ReadProgram(&file)
+		require.NoError(t, err)
+	}
 }

@@ -1,12 +1,14 @@
 package he
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/sotto-ml/sotto/nn"
 )
@@ -14,8 +16,9 @@ import (
 // Options say how to compile. The zero value is for one input at a time and lets the
 // compiler choose the rest.
 type Options struct {
-	// Mode is Latency or Batch. "" takes the one that is predicted to answer Together
-	// inputs in less time.
+	// Mode is Latency or Batch. "" takes the one whose fits keep more of the calibration
+	// inputs' labels, and if they keep as many the one that is predicted to answer Together
+	// inputs in less time; the other if that one misses Precision.
 	Mode Mode `json:"mode"`
 	// Together is how many inputs are there to be asked at once, for the choice of the
 	// mode. Up to 1 it is Latency, whose queries are smaller.
@@ -110,26 +113,43 @@ func compile(model *nn.Model, calibration [][]float32, options Options, salt [32
 		}
 		return p.measured(calibration, agreement)
 	}
-	var best *Program
-	var agreement float64
+	type planned struct {
+		program   *Program
+		agreement float64
+	}
+	var plans []planned
 	var failed []error
+	fail := func(err error) {
+		if len(failed) == 0 || err.Error() != failed[0].Error() {
+			failed = append(failed, err)
+		}
+	}
 	for _, o.Mode = range []Mode{Latency, Batch} {
-		p, a, err := plan(model, calibration, o, salt)
+		p, agreement, err := plan(model, calibration, o, salt)
 		if err != nil {
-			if len(failed) == 0 || err.Error() != failed[0].Error() {
-				failed = append(failed, err)
-			}
+			fail(err)
 			continue
 		}
-		p.fillReport(a)
-		if best == nil || p.predicted() < best.predicted() {
-			best, agreement = p, a
+		p.fillReport(agreement)
+		plans = append(plans, planned{p, agreement})
+	}
+	slices.SortStableFunc(plans, func(a, b planned) int {
+		return cmp.Or(cmp.Compare(b.agreement, a.agreement), cmp.Compare(a.program.predicted(), b.program.predicted()))
+	})
+	for _, x := range plans {
+		p, err := x.program.measured(calibration, x.agreement)
+		if err == nil {
+			return p, nil
 		}
+		fail(err)
 	}
-	if best == nil {
-		return nil, errors.Join(failed...)
-	}
-	return best.measured(calibration, agreement)
+	return nil, errors.Join(failed...)
+}
+
+// predicted is the time for all inputs that are asked together.
+func (p *Program) predicted() float64 {
+	capacity := p.schema.Capacity()
+	return p.report.PredictedMS * float64((max(p.options.Together, 1)+capacity-1)/capacity)
 }
 
 // mostExtra bounds the bits that are planned beyond the precision asked.
@@ -155,12 +175,6 @@ func (p *Program) measured(calibration [][]float32, agreement float64) (*Program
 		return nil, err
 	}
 	return p, nil
-}
-
-// predicted is the time for all inputs that are asked together.
-func (p *Program) predicted() float64 {
-	capacity := p.schema.Capacity()
-	return p.report.PredictedMS * float64((max(p.options.Together, 1)+capacity-1)/capacity)
 }
 
 // plan compiles as far as nothing is encrypted. It also returns the part of the
@@ -232,7 +246,7 @@ func (p *Program) build() (err error) {
 	p.stages = canonize(p.graph, p.start.InputBound, outputGain)
 	p.schema = &Schema{
 		mode: p.options.Mode, inputs: p.model.Input().Size(), outputs: p.model.Output().Size(),
-		inputBound: p.start.InputBound, outputGain: outputGain, relinearize: -1, degree: 1, errorBound: 1,
+		inputBound: p.start.InputBound, outputGain: outputGain, relinearize: -1, degree: 1,
 	}
 	if p.schema.commitment, err = p.commitment(); err != nil {
 		return err
@@ -245,6 +259,7 @@ func (p *Program) build() (err error) {
 	if err != nil {
 		return err
 	}
+	p.schema.errorBound = p.schema.leastError() // until a run measures more
 	return p.schema.finish()
 }
 
