@@ -137,29 +137,66 @@ func TestLiarsSeeTheHonest(t *testing.T) {
 	require.NotEqual(t, honest, four)
 }
 
-// Liars before buckets search against what the server runs: the rule over buckets.
+// Liars before buckets search against what the server runs: the rule over as many buckets.
 func TestLiarsKnowTheBuckets(t *testing.T) {
-	honest := [][]float32{{1}, {2}, {3}, {4}, {5}, {6}}
+	var honest [][]float32
+	for i := range 14 {
+		honest = append(honest, []float32{float32(i)})
+	}
 	for want, plan := range map[int]federated.Plan{
 		0: {Rule: aggregate.Median{}},
-		2: {Rule: aggregate.Median{}, Buckets: &federated.Buckets{F: 1, Count: 4}},
-		3: {Rule: aggregate.Chain{aggregate.NNM{F: 1}, aggregate.Median{}}, Buckets: &federated.Buckets{F: 1, Count: 3}},
+		9: {Rule: aggregate.Median{}, Buckets: &federated.Buckets{F: 1, Count: 9}}, // of 2 and 1
+		7: {Rule: aggregate.Bulyan{F: 1}, Buckets: &federated.Buckets{F: 1}},       // more than 4F+1
 	} {
 		var rule aggregate.Rule
 		s := &session{Run: &Run{Plan: plan, Attack: Attack{Forge: func(_, _ int, r aggregate.Rule, _ uint64) attack.Attack {
 			rule = r
-			return attack.SignFlip{}
+			return attack.OptimalIPM{Search: attack.Search{Rule: r}}
 		}}}, crowd: &crowd{}}
 		lies, err := s.forge(2, honest)
 		require.NoError(t, err)
-		require.Equal(t, [][]float32{{-3.5}, {-3.5}}, lies)
 		if want == 0 {
 			require.Equal(t, plan.Rule, rule)
 			continue
 		}
-		stages := rule.(aggregate.Chain)
-		require.Equal(t, want, stages[0].(aggregate.Bucketing).Size)
-		_, err = rule.Aggregate(nil, append(lies, honest...), nil)
+		d := rule.(dealt)
+		require.Equal(t, want, d.count)
+		d.rule = ruleFunc(func(means [][]float32) { require.Len(t, means, want) })
+		_, err = d.Aggregate(nil, append(lies, honest...), nil)
 		require.NoError(t, err)
 	}
+}
+
+// ruleFunc looks at what a rule is given.
+type ruleFunc func(rows [][]float32)
+
+func (f ruleFunc) Aggregate(dst []float32, rows [][]float32, _ *aggregate.Verdict) ([]float32, error) {
+	f(rows)
+	return dst, nil
+}
+
+// Every row is in one bucket, and sizes differ by one at most.
+func TestDealt(t *testing.T) {
+	rows := make([][]float32, 20)
+	for i := range rows {
+		rows[i] = make([]float32, 20)
+		rows[i][i] = 1
+	}
+	seen := make([]int, 20)
+	d := dealt{ruleFunc(func(means [][]float32) {
+		require.Len(t, means, 9)
+		for _, m := range means {
+			size := 0
+			for i, x := range m {
+				if x != 0 {
+					seen[i]++
+					size++
+				}
+			}
+			require.Contains(t, []int{2, 3}, size)
+		}
+	}), 9, 5}
+	_, err := d.Aggregate(nil, rows, nil)
+	require.NoError(t, err)
+	require.Equal(t, slices.Repeat([]int{1}, 20), seen)
 }

@@ -278,32 +278,51 @@ func (s *session) train(ctx context.Context, l *Learner, c int, t federated.Task
 }
 
 // forge makes the liars' rows. What optimises does so against the plan's rule, or the
-// mean; behind buckets against that rule over buckets of the same size, drawn by the liars,
-// who do not know the server's before they send.
+// mean; behind buckets against that rule over as many buckets, dealt by the liars, who do
+// not know the server's before they send.
 func (s *session) forge(f int, honest [][]float32) ([][]float32, error) {
 	rule := s.Plan.Rule
 	if rule == nil {
 		rule = aggregate.Mean{}
 	}
-	n := len(honest) + f
-	if b := s.Plan.Buckets; b != nil {
-		count := b.Count
-		if count == 0 {
-			count = 4*b.F + 1
+	seed := s.Seed + uint64(s.crowd.round)
+	if s.Plan.Buckets != nil {
+		count, err := s.Plan.Sums()
+		if err != nil {
+			return nil, err
 		}
-		buckets := aggregate.Chain{aggregate.Bucketing{Size: (n + count - 1) / count, Seed: s.Seed + uint64(s.crowd.round)}}
-		if stages, ok := rule.(aggregate.Chain); ok {
-			rule = append(buckets, stages...)
-		} else {
-			rule = append(buckets, rule)
-		}
+		rule = dealt{rule, count, seed}
 	}
 	lies := make([][]float32, f)
 	for i := range lies {
 		lies[i] = make([]float32, len(honest[0]))
 	}
-	a := s.Attack.Forge(n, f, rule, s.Seed+uint64(s.crowd.round))
-	return lies, a.Forge(lies, honest)
+	return lies, s.Attack.Forge(len(honest)+f, f, rule, seed).Forge(lies, honest)
+}
+
+// dealt is a rule over the means of buckets that the rows are dealt out to, as package
+// federated does.
+type dealt struct {
+	rule  aggregate.Rule
+	count int
+	seed  uint64
+}
+
+// Aggregate implements aggregate.Rule.
+func (d dealt) Aggregate(dst []float32, rows [][]float32, _ *aggregate.Verdict) ([]float32, error) {
+	order := rand.New(rand.NewPCG(d.seed, 0x6465616c)).Perm(len(rows))
+	means := make([][]float32, min(d.count, len(rows)))
+	for k := range means {
+		var some [][]float32
+		for at := k; at < len(order); at += d.count {
+			some = append(some, rows[order[at]])
+		}
+		var err error
+		if means[k], err = (aggregate.Mean{}).Aggregate(nil, some, nil); err != nil {
+			return nil, err
+		}
+	}
+	return d.rule.Aggregate(dst, means, nil)
 }
 
 // watch counts, and closes a round.
