@@ -11,7 +11,7 @@
 // step by 16 evaluations.
 //
 // Not ByzFL's are the rule, the rate, the momentum and the cooling, the last steps in
-// which the rate falls to 0: they were chosen for each heterogeneity by trials at f = 4.
+// which the rate falls to 0: they were chosen by trials, most of them at f = 4.
 // The configuration in ByzFL's byzfl/benchmark/README.md has rate 0.1 to the end, momentum
 // 0.9, the geometric median and the trimmed mean after clipping and nearest neighbour
 // mixing, trains on four fifths of the training set, and counts the liars among its ten
@@ -66,24 +66,26 @@ type recipe struct {
 	cool           int
 }
 
-// recipes are what came out best in trials at f = 4, by the least gamma that they are
-// for. Where the honest clients' data are alike, all that sets their gradients apart from
+// recipes are what came out best in trials, most of them at f = 4, by the least gamma and the
+// most liars that they are for. Where the honest clients' data are alike, all that sets their gradients apart from
 // a liar's turned mean is noise, which a long momentum averages out; where each has labels of its
 // own, a long momentum lets the model swing from one client's to the next one's.
 var recipes = []struct {
 	gamma float64
+	liars int
 	recipe
 }{
-	{1, recipe{"arc+nnm+trimmed", 0.4, 0.99, 400}},
-	{0.5, recipe{"caf", 0.4, 0.99, 400}},
-	{0, recipe{"arc+nnm+trimmed", 0.1, 0.9, 200}},
+	{1, 9, recipe{"arc+nnm+trimmed", 0.4, 0.99, 400}},
+	{0.5, 1, recipe{"arc+nnm+trimmed", 0.4, 0.99, 400}},
+	{0.5, 9, recipe{"caf", 0.4, 0.99, 400}},
+	{0, 9, recipe{"arc+nnm+trimmed", 0.1, 0.9, 200}},
 }
 
-// recipeFor is the recipe for a heterogeneity, with what the flags say in its place.
-func (s settings) recipeFor(gamma float64) recipe {
+// recipeFor is the recipe for a cell, with what the flags say in its place.
+func (s settings) recipeFor(gamma float64, liars int) recipe {
 	var r recipe
 	for _, of := range recipes {
-		if gamma >= of.gamma {
+		if gamma >= of.gamma && liars <= of.liars {
 			r = of.recipe
 			break
 		}
@@ -274,7 +276,7 @@ func (s settings) runAll(data *poisoning.Data, cells []*cell, out io.Writer) err
 	for range min(s.jobs, len(cells)) {
 		group.Go(func() {
 			for c := range queue {
-				setting, recipe := s.Setting, s.recipeFor(c.Gamma)
+				setting, recipe := s.Setting, s.recipeFor(c.Gamma, c.F)
 				c.Rule, setting.Rule = recipe.rule, rules[recipe.rule]
 				setting.Rate, setting.Momentum, setting.Cool = recipe.rate, recipe.momentum, recipe.cool
 				setting.Layers, setting.Liars, setting.Gamma, setting.Attack = layers(), c.F, c.Gamma, c.of
@@ -308,13 +310,13 @@ func (s settings) runAll(data *poisoning.Data, cells []*cell, out io.Writer) err
 
 // table prints the worst accuracy of each cell, and the attack that did it.
 func (s settings) table(out io.Writer, cells []*cell) error {
-	head := []string{"gamma", "rule"}
+	head := []string{"gamma"}
 	for _, f := range s.liars {
-		head = append(head, fmt.Sprintf("f = %d", f), "published", "attack")
+		head = append(head, fmt.Sprintf("f = %d", f), "published", "rule, worst attack")
 	}
 	rows := [][]string{head}
 	for _, gamma := range s.gammas {
-		row := []string{fmt.Sprint(gamma), s.recipeFor(gamma).rule}
+		row := []string{fmt.Sprint(gamma)}
 		for _, f := range s.liars {
 			var worst *cell
 			for _, c := range cells {
@@ -326,7 +328,7 @@ func (s settings) table(out io.Writer, cells []*cell) error {
 			if p, ok := published[gamma]; ok && f <= 4 {
 				peer = fmt.Sprintf("%.2f", p[f-1])
 			}
-			row = append(row, fmt.Sprintf("%.4f", math.Floor(worst.Accuracy*1e4)/1e4), peer, worst.Attack)
+			row = append(row, fmt.Sprintf("%.4f", math.Floor(worst.Accuracy*1e4)/1e4), peer, s.recipeFor(gamma, f).rule+", "+worst.Attack)
 		}
 		rows = append(rows, row)
 	}

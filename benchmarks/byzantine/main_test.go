@@ -66,13 +66,16 @@ func TestRecipes(t *testing.T) {
 	s, err := parse([]string{"-momentum", "0.5"}, new(bytes.Buffer))
 	require.NoError(t, err)
 	for gamma := range published {
-		r := s.recipeFor(gamma)
-		require.NotNil(t, rules[r.rule])
-		require.Positive(t, r.rate)
-		require.Equal(t, 0.5, r.momentum)
+		for f := 1; f <= 9; f++ {
+			r := s.recipeFor(gamma, f)
+			require.NotNil(t, rules[r.rule])
+			require.Positive(t, r.rate)
+			require.Equal(t, 0.5, r.momentum)
+		}
 	}
-	require.Equal(t, recipes[0].recipe.rule, s.recipeFor(1).rule)
-	require.Equal(t, recipes[2].recipe.rule, s.recipeFor(0).rule)
+	require.Equal(t, "arc+nnm+trimmed", s.recipeFor(0.66, 1).rule)
+	require.Equal(t, "caf", s.recipeFor(0.66, 2).rule)
+	require.Equal(t, 200, s.recipeFor(0.33, 4).cool)
 }
 
 func TestBadFlags(t *testing.T) {
