@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -169,12 +170,33 @@ func payloadOf(b []byte) *payload {
 func streamed(size int64, message io.WriterTo) *payload {
 	return &payload{size, func() (io.ReadCloser, error) {
 		r, w := io.Pipe()
-		go func() {
-			_, err := message.WriteTo(w) // ends when r is closed
-			w.CloseWithError(err)
-		}()
-		return r, nil
+		return &streaming{PipeReader: r, w: w, message: message}, nil
 	}}
+}
+
+// streaming is a message as it is read. Its writer begins at the first Read and ends at
+// Close: net/http asks for the body of a redirected request before it learns that it may
+// not follow, and leaves that body as it is, neither read nor closed.
+type streaming struct {
+	*io.PipeReader
+	w       *io.PipeWriter
+	message io.WriterTo
+	begin   sync.Once
+}
+
+func (s *streaming) Read(b []byte) (int, error) {
+	s.begin.Do(func() {
+		go func() {
+			_, err := s.message.WriteTo(s.w)
+			s.w.CloseWithError(err)
+		}()
+	})
+	return s.PipeReader.Read(b)
+}
+
+func (s *streaming) Close() error {
+	s.begin.Do(func() {}) // it does not begin any more
+	return s.PipeReader.Close()
 }
 
 // do sends a request and gives the response if its status is the one wanted.

@@ -304,12 +304,20 @@ func TestRemoteStreamsKeys(t *testing.T) {
 		require.ErrorAs(t, err, &refused)
 		require.Equal(t, 503, refused.Status)
 	}
-	stacks := make([]byte, 1<<20)
-	require.Eventually(t, func() bool { return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("streamed.func")) }, 10*time.Second, 10*time.Millisecond)
+	noKeysAreWritten(t)
 	room(10)
 	r, err = Dial(t.Context(), srv.URL, DialOptions{HTTPClient: client})
 	require.NoError(t, err)
 	require.NoError(t, r.Close(t.Context()))
+}
+
+// noKeysAreWritten waits until no goroutine writes keys.
+func noKeysAreWritten(t *testing.T) {
+	t.Helper()
+	stacks := make([]byte, 4<<20)
+	require.Eventually(t, func() bool {
+		return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("(*EvaluationKeys).WriteTo"))
+	}, 10*time.Second, 10*time.Millisecond, "goroutines write keys that nobody reads")
 }
 
 type writer func([]byte)
@@ -356,6 +364,8 @@ func TestRemoteFollowsNoRedirect(t *testing.T) {
 		refuses(err)
 	}
 	require.Zero(t, reached.Load())
+	// net/http has asked for the keys a second time before it learned that it may not.
+	noKeysAreWritten(t)
 }
 
 // TestRemotePredictsPublicly looks at the outputs' noise and grid.
