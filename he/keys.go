@@ -83,7 +83,7 @@ func (k *EvaluationKeys) WriteTo(w io.Writer) (int64, error) {
 			c.poly(d[0].Q, k.schema.params.Q[:level+1])
 			c.poly(d[0].P, k.schema.params.P)
 		}
-		return nil
+		return c.err
 	})
 	return c.finish()
 }

@@ -167,6 +167,9 @@ func unpack(coeffs []uint64, src []byte, q uint64) error {
 
 func (c *counter) poly(p ring.Poly, primes []uint64) {
 	for i, q := range primes {
+		if c.err != nil {
+			return
+		}
 		c.write(pack(nil, p.Coeffs[i], q))
 	}
 }

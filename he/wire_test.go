@@ -356,3 +356,31 @@ func TestPackRoundTrip(t *testing.T) {
 		require.Equal(t, in, out)
 	}
 }
+
+// Who goes away amid a message stops its writing: what is to come is not even packed.
+func TestWritingStopsAtTheFirstError(t *testing.T) {
+	s := servedOnce().Schema()
+	keys := NewClient(s).Keys()
+	written := func(room int64) int64 {
+		return allocated(func() {
+			n, err := keys.WriteTo(&full{room})
+			require.ErrorIs(t, err, io.ErrShortBuffer)
+			require.LessOrEqual(t, n, s.KeyBytes())
+		})
+	}
+	require.Greater(t, s.KeyBytes(), int64(1<<20))
+	written(0)
+	least, most := written(0), written(s.KeyBytes()-1)
+	require.Greater(t, most, s.KeyBytes())
+	require.Less(t, least, most/8)
+}
+
+// full is a writer that takes no more than it has room for.
+type full struct{ room int64 }
+
+func (f *full) Write(b []byte) (int, error) {
+	if f.room -= int64(len(b)); f.room < 0 {
+		return 0, io.ErrShortBuffer
+	}
+	return len(b), nil
+}
