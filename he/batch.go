@@ -239,19 +239,14 @@ func (p *Program) finishBatch(params Parameters, stages []batchStage) error {
 	return nil
 }
 
-// relinearizer has room for a client's relinearisation key; nil if the program needs none.
-type relinearizer struct {
-	pool sync.Pool // of *rlwe.Evaluator
-}
-
-func newRelinearizer(s *Schema, keys *EvaluationKeys) *relinearizer {
+// newRelinearizers makes a stock of evaluators with room for a client's relinearisation
+// key; nil if the program needs none.
+func newRelinearizers(s *Schema, most int) *stock[*rlwe.Evaluator] {
 	if s.relinearize < 0 {
 		return nil
 	}
-	r := &relinearizer{}
-	first := rlwe.NewEvaluator(s.lattigo, keys.set())
-	r.pool.New = func() any { return first.ShallowCopy() }
-	return r
+	first := rlwe.NewEvaluator(s.lattigo, nil)
+	return &stock[*rlwe.Evaluator]{make: first.ShallowCopy, most: most}
 }
 
 // value is the ciphertexts of one stage's elements, each of the same degree and primes.
@@ -259,7 +254,7 @@ type value []*rlwe.Ciphertext
 
 // run evaluates the circuit on one ciphertext for each input feature. It lets go of each
 // stage's ciphertexts once no later stage reads them.
-func (c *batchCircuit) run(inputs []*rlwe.Ciphertext, relin *relinearizer) ([]*rlwe.Ciphertext, error) {
+func (c *batchCircuit) run(inputs []*rlwe.Ciphertext, relin *stock[*rlwe.Evaluator]) ([]*rlwe.Ciphertext, error) {
 	values := []value{inputs}
 	last := c.lastReaders()
 	for k := range c.stages {
@@ -353,7 +348,7 @@ func residue(x float64, q uint64) uint64 {
 }
 
 // square replaces each ciphertext by its square, divided by primes before and after.
-func (c *batchCircuit) square(b *batchStage, z value, relin *relinearizer) error {
+func (c *batchCircuit) square(b *batchStage, z value, relin *stock[*rlwe.Evaluator]) error {
 	var mutex sync.Mutex
 	var failed error
 	parallel(len(z), func(from, to int) {
@@ -362,9 +357,9 @@ func (c *batchCircuit) square(b *batchStage, z value, relin *relinearizer) error
 			c.divide(z[i], b.before, buffer)
 			z[i] = c.squared(z[i])
 			if b.relin {
-				eval := relin.pool.Get().(*rlwe.Evaluator)
+				eval := relin.take()
 				err := eval.Relinearize(z[i], z[i])
-				relin.pool.Put(eval)
+				relin.put(eval)
 				if err != nil {
 					mutex.Lock()
 					failed = err

@@ -83,7 +83,7 @@ func NewHandler(p *Program, options HandlerOptions) (*Handler, error) {
 		return nil, err
 	}
 	h := &Handler{
-		program: p, workers: newWorkers(p), keyMemory: p.schema.keyMemory(),
+		program: p, keyMemory: p.schema.keyMemory(),
 		sessions: map[[32]byte]*session{}, clients: map[string]*clientState{}, done: make(chan struct{}), drains: make(chan struct{}, drains),
 	}
 	if h.keyMemory > o.MaxKeyMemory {
@@ -103,7 +103,7 @@ func NewHandler(p *Program, options HandlerOptions) (*Handler, error) {
 	if options.ClientConcurrency == 0 && options.Authenticate != nil {
 		o.ClientConcurrency = (h.places + 1) / 2
 	}
-	h.turns, h.options = make(chan struct{}, turns), o
+	h.turns, h.options, h.workers = make(chan struct{}, turns), o, newWorkers(p, int(turns))
 	if h.schema, err = json.Marshal(p.schema); err != nil {
 		return nil, err
 	}

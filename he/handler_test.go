@@ -322,7 +322,7 @@ func TestHandlerPanicIsContained(t *testing.T) {
 	var log bytes.Buffer
 	h := newHandler(t, p, HandlerOptions{Concurrency: 1, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	session := openSession(t, h, "", m)
-	h.workers.latency.New = func() any { panic("secret reason") }
+	h.workers.latency.make = func() *worker { panic("secret reason") }
 	for range 3 {
 		w := ask(h, "POST", "/query", "", session, m.query)
 		require.Equal(t, 500, w.Code)

@@ -321,8 +321,8 @@ func (c *batchCircuit) memory(s *Schema) int64 {
 		alive += z
 		sizes, degrees, counts = append(sizes, z), append(degrees, degree), append(counts, len(b.bias))
 	}
-	if relin { // pools may miss what another core has put back
-		peak += 2 * int64(runtime.GOMAXPROCS(0)) * s.workerMemory()
+	if relin {
+		peak += int64(runtime.GOMAXPROCS(0)) * s.workerMemory()
 	}
 	return 1<<16 + peak
 }

@@ -4,9 +4,12 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 	"github.com/tuneinsight/lattigo/v5/core/rlwe"
@@ -49,31 +52,97 @@ func TestSessionsHoldKeysAlone(t *testing.T) {
 	}
 }
 
-// Between queries the shared workers know no client's keys.
+// evaluateOnce evaluates a query of a client that is forgotten, and watches its keys.
+//
+//go:noinline
+func evaluateOnce(t *testing.T, w *workers) weak.Pointer[rlwe.RelinearizationKey] {
+	client := NewClient(w.program.Schema())
+	keys := client.Keys()
+	s, err := newServer(w, keys)
+	require.NoError(t, err)
+	q, err := client.Encrypt(examples(1, 10, 1))
+	require.NoError(t, err)
+	_, err = s.Evaluate(q)
+	require.NoError(t, err)
+	return weak.Make(keys.relin)
+}
+
+// After a query nothing holds the client's keys, whatever core has evaluated what, and
+// the next query finds all that was made for the first one.
 func TestWorkersForgetKeys(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
+	for _, mode := range []Mode{Latency, Batch} {
+		w := newWorkers(small(t, mode), 2)
+		var made atomic.Int64
+		if mode == Latency {
+			counted(w.latency, &made)
+		} else {
+			counted(w.batch, &made)
+		}
+		for range 5 {
+			key := evaluateOnce(t, w)
+			runtime.GC()
+			require.True(t, key.Value() == nil, mode)
+		}
+		if mode == Latency {
+			require.EqualValues(t, 1, made.Load())
+			require.Len(t, w.latency.free, 1)
+			require.Nil(t, w.latency.free[0].eval.EvaluationKeySet)
+			continue
+		}
+		require.LessOrEqual(t, made.Load(), int64(4))
+		require.Len(t, w.batch.free, int(made.Load()))
+		for _, e := range w.batch.free {
+			require.Nil(t, e.EvaluationKeySet)
+		}
+	}
+}
+
+// counted has a stock count what it makes.
+func counted[T any](s *stock[T], made *atomic.Int64) {
+	next := s.make
+	s.make = func() T {
+		made.Add(1)
+		return next()
+	}
+}
+
+// Many evaluations at once leave no more behind than is kept.
+func TestWorkersKeepFew(t *testing.T) {
+	s := &stock[*int]{make: func() *int { return new(int) }, most: 3}
+	var lent []*int
+	for range 10 {
+		lent = append(lent, s.take())
+	}
+	for _, v := range lent {
+		s.put(v)
+	}
+	require.Len(t, s.free, 3)
+	require.Same(t, lent[2], s.take())
+	require.Len(t, s.free, 2)
+	require.Nil(t, s.free[:3][2], "what is lent is not held")
+
 	for _, mode := range []Mode{Latency, Batch} {
 		p := small(t, mode)
-		w := newWorkers(p)
-		m := newMessages(t, p)
-		s, err := newServer(w, m.client.Keys())
+		h := newHandler(t, p, HandlerOptions{Concurrency: 2})
+		client := NewClient(p.Schema())
+		server, err := newServer(h.workers, client.Keys())
 		require.NoError(t, err)
-		q, err := m.client.Encrypt(examples(1, 10, 1))
+		q, err := client.Encrypt(examples(1, 10, 1))
 		require.NoError(t, err)
-		_, err = s.Evaluate(q)
-		require.NoError(t, err)
+		var group sync.WaitGroup
+		for range 6 {
+			group.Go(func() {
+				if _, err := server.Evaluate(q); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
 		if mode == Latency {
-			w.latency.New = nil
-			if one, ok := w.latency.Get().(*worker); ok { // under the race detector pools drop some
-				require.Nil(t, one.eval.EvaluationKeySet)
-			}
+			require.LessOrEqual(t, len(h.workers.latency.free), 2)
 		} else {
-			w.batch.pool.New = nil
-			if e, ok := w.batch.pool.Get().(interface {
-				CheckAndGetRelinearizationKey() (*rlwe.RelinearizationKey, error)
-			}); ok {
-				_, err := e.CheckAndGetRelinearizationKey()
-				require.ErrorContains(t, err, "nil")
-			}
+			require.LessOrEqual(t, len(h.workers.batch.free), 2*runtime.GOMAXPROCS(0))
 		}
 	}
 }
