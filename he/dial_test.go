@@ -207,6 +207,20 @@ func TestRemoteErrorsHaveTheirStatus(t *testing.T) {
 	require.ErrorIs(t, err, ErrOtherProgram)
 }
 
+// However low the rate, a client that comes now and then gets its first answers.
+func TestRemotePredictsAtALowRate(t *testing.T) {
+	p, _, rows := servedProgram(t, 1)
+	srv, client := startServer(t, newHandler(t, p, HandlerOptions{Authenticate: byHeader, Rate: 1e-3}), nil)
+	r, err := Dial(t.Context(), srv.URL, DialOptions{HTTPClient: client, Authorize: func(r *http.Request) error { r.Header.Set("Client", "anna"); return nil }})
+	require.NoError(t, err)
+	_, err = r.Predict(t.Context(), rows[:2])
+	require.NoError(t, err)
+	_, err = r.Predict(t.Context(), rows[:1])
+	var refused *StatusError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, 429, refused.Status)
+}
+
 type swapped struct{ http.Handler }
 
 // roundTrip is a transport.

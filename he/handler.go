@@ -66,10 +66,10 @@ type Handler struct {
 	mutex     sync.Mutex
 	sessions  map[[32]byte]*session // by the id's SHA-256: an id is not kept
 	clients   map[string]*clientState
-	purged    time.Time
-	taken     int64 // of MaxKeyMemory
-	opening   int   // sessions that are being read
-	admitted  int   // requests that are read, wait and are evaluated; Shutdown waits for them
+	resting   map[string]*clientState // of clients, those without session or request in work
+	taken     int64                   // of MaxKeyMemory
+	opening   int                     // sessions that are being read
+	admitted  int                     // requests that are read, wait and are evaluated; Shutdown waits for them
 	shut      bool
 	done      chan struct{} // closed when shut and nothing is admitted
 	completed metrics
@@ -84,7 +84,7 @@ func NewHandler(p *Program, options HandlerOptions) (*Handler, error) {
 	}
 	h := &Handler{
 		program: p, keyMemory: p.schema.keyMemory(),
-		sessions: map[[32]byte]*session{}, clients: map[string]*clientState{}, done: make(chan struct{}), drains: make(chan struct{}, drains),
+		sessions: map[[32]byte]*session{}, clients: map[string]*clientState{}, resting: map[string]*clientState{}, done: make(chan struct{}), drains: make(chan struct{}, drains),
 	}
 	if h.keyMemory > o.MaxKeyMemory {
 		return nil, fmt.Errorf("he: HandlerOptions.MaxKeyMemory is %d, one session takes %d", o.MaxKeyMemory, h.keyMemory)

@@ -37,13 +37,15 @@ type HandlerOptions struct {
 	SessionIdle time.Duration
 
 	// Rate is the number of requests a second, of the schema, of keys and of queries, that
-	// one client may send for long, Burst how many at once. Default: no limit; Burst:
-	// Rate, at least 1.
+	// one client may send for long, Burst how many at once: [Dial] and the first query
+	// take three. Default: no limit; Burst: Rate, at least 4.
 	Rate  float64
 	Burst int
 	// Quota is the most such requests of one client in any QuotaPeriod, whenever it
 	// begins. What a client has used comes back when the period has passed, up to 1/64 of
-	// it later. Default: no limit; QuotaPeriod: 24 hours.
+	// it later. Beside clients that have a session or a request in work 65,536 are
+	// remembered; of more, those that have used little are forgotten. Default: no limit;
+	// QuotaPeriod: 24 hours, at most 10 years.
 	Quota       int
 	QuotaPeriod time.Duration
 
@@ -93,6 +95,9 @@ func (o HandlerOptions) withDefaults() (HandlerOptions, error) {
 	if !(o.Rate >= 0 && o.Rate < math.MaxFloat64) {
 		return o, fmt.Errorf("he: HandlerOptions.Rate is %g, must not be negative and must be finite", o.Rate)
 	}
+	if o.QuotaPeriod > maxQuotaPeriod {
+		return o, fmt.Errorf("he: HandlerOptions.QuotaPeriod is %v, must be at most %v", o.QuotaPeriod, maxQuotaPeriod)
+	}
 	if max(o.MaxSessions, o.ClientSessions, o.Concurrency, o.Queue, o.ClientConcurrency) > 1<<20 {
 		return o, fmt.Errorf("he: HandlerOptions' counts of sessions and requests must be at most %d", 1<<20)
 	}
@@ -104,7 +109,7 @@ func (o HandlerOptions) withDefaults() (HandlerOptions, error) {
 	}
 	def(&o.MaxSessions, 1000)
 	def(&o.ClientSessions, 4)
-	def(&o.Burst, int(min(max(o.Rate, 1), 1<<30)))
+	def(&o.Burst, int(min(max(o.Rate, 4), 1<<30)))
 	def(&o.Concurrency, runtime.GOMAXPROCS(0))
 	def(&o.Queue, 4*o.Concurrency)
 	def(&o.ClientConcurrency, o.Concurrency+o.Queue) // NewHandler knows the places
@@ -129,7 +134,7 @@ func (o HandlerOptions) withDefaults() (HandlerOptions, error) {
 	return o, nil
 }
 
-// clientState is what is known of one client. It is forgotten when it says nothing.
+// clientState is what is known of one client. It may be forgotten when it says nothing.
 type clientState struct {
 	name     string
 	rate     *rate.Limiter // nil: none
@@ -140,6 +145,9 @@ type clientState struct {
 
 // quotaParts is the number of parts of a period by which a quota counts.
 const quotaParts = 64
+
+// maxQuotaPeriod keeps sums of times far from the ends of their range, 292 years.
+const maxQuotaPeriod = 10 * 365 * 24 * time.Hour
 
 // quota counts requests by parts of a period. Any period touches at most quotaParts+1 of
 // them, so what these hold together bounds the requests of every period.
@@ -152,7 +160,7 @@ type quota struct {
 	used   int // their sum
 }
 
-func (q *quota) width() time.Duration { return max(1, (q.period+quotaParts-1)/quotaParts) }
+func (q *quota) width() time.Duration { return q.period/quotaParts + 1 }
 
 // advance forgets the parts that are over.
 func (q *quota) advance(now time.Time) {
@@ -184,8 +192,13 @@ func (q *quota) take() {
 	q.used++
 }
 
-// maxClients bounds the clients whose rates are remembered.
-const maxClients = 1 << 16
+// maxClients bounds the clients that are remembered for what they have used alone, without
+// a session or a request in work. Of so many as sampleClients the least is forgotten for
+// another one.
+const (
+	maxClients    = 1 << 16
+	sampleClients = 64
+)
 
 // keyMemory bounds the memory of a session's keys: they are held whole, and 64 bits for
 // each coefficient. A row more is for the bytes that are read.
@@ -343,12 +356,13 @@ func (h *Handler) admit(x *exchange, size int64) (*clientState, error) {
 		return nil, err
 	}
 	if h.admitted >= h.places {
-		h.forget(c, now)
+		h.rest(c, now)
 		return nil, refuseUntil(http.StatusServiceUnavailable, "busy", time.Second, "%d requests are in work already", h.places)
 	}
 	if c.admitted >= h.options.ClientConcurrency {
 		return nil, refuseUntil(http.StatusTooManyRequests, "client busy", time.Second, "%d requests of this client are in work already", c.admitted)
 	}
+	delete(h.resting, c.name)
 	c.admitted++
 	h.admitted++
 	return c, nil
@@ -359,12 +373,6 @@ func (h *Handler) admit(x *exchange, size int64) (*clientState, error) {
 func (h *Handler) charge(name string, now time.Time) (*clientState, error) {
 	c := h.clients[name]
 	if c == nil {
-		if len(h.clients) >= maxClients {
-			h.purge(now)
-		}
-		if len(h.clients) >= maxClients {
-			return nil, refuseUntil(http.StatusServiceUnavailable, "clients", time.Minute, "too many clients")
-		}
 		c = &clientState{name: name}
 		if h.options.Rate > 0 {
 			c.rate = rate.NewLimiter(rate.Limit(h.options.Rate), h.options.Burst)
@@ -383,15 +391,19 @@ func (h *Handler) charge(name string, now time.Time) (*clientState, error) {
 // charge takes a request from the client's rate and quota, or says how long there is
 // none to take.
 func (c *clientState) charge(now time.Time) time.Duration {
+	var wait time.Duration
 	if c.quota != nil {
-		if wait := c.quota.wait(now); wait > 0 {
-			return wait
-		}
+		wait = c.quota.wait(now)
 	}
 	if c.rate != nil {
 		if missing := 1 - c.rate.TokensAt(now); missing > 0 {
-			return max(time.Nanosecond, time.Duration(missing/float64(c.rate.Limit())*1e9))
+			wait = max(wait, time.Nanosecond, time.Duration(min(missing/float64(c.rate.Limit())*1e9, 1<<62)))
 		}
+	}
+	if wait > 0 {
+		return wait
+	}
+	if c.rate != nil {
 		c.rate.AllowN(now, 1)
 	}
 	if c.quota != nil {
@@ -406,34 +418,66 @@ func (h *Handler) leave(c *clientState) {
 	defer h.mutex.Unlock()
 	c.admitted--
 	h.admitted--
-	h.forget(c, time.Now())
+	h.rest(c, time.Now())
 	if h.shut && h.admitted == 0 {
 		h.stop()
 	}
 }
 
-// forget drops a client about whom nothing needs to be known. The mutex is held.
-func (h *Handler) forget(c *clientState, now time.Time) {
-	if c.admitted > 0 || c.sessions > 0 || c.rate != nil && c.rate.TokensAt(now) < float64(c.rate.Burst()) {
-		return
+// used is the number of requests that a client could not send again now; 0: nothing needs
+// to be known of it.
+func (c *clientState) used(now time.Time) float64 {
+	n := 0.
+	if c.rate != nil {
+		n += max(0, float64(c.rate.Burst())-c.rate.TokensAt(now))
 	}
 	if c.quota != nil {
-		if c.quota.advance(now); c.quota.used > 0 {
-			return
+		c.quota.advance(now)
+		n += float64(c.quota.used)
+	}
+	return n
+}
+
+// rest forgets or remembers a client of which nothing may be in work any more. The mutex
+// is held.
+func (h *Handler) rest(c *clientState, now time.Time) {
+	if c.admitted > 0 || c.sessions > 0 {
+		return
+	}
+	if c.used(now) == 0 {
+		h.forget(c)
+		return
+	}
+	if h.resting[c.name] == nil && len(h.resting) >= maxClients {
+		h.makeRoom(now)
+	}
+	h.resting[c.name] = c
+}
+
+// makeRoom forgets, of a few clients that rest, those that need not be known, or else the
+// one that has used least: who sends many names cannot lock others out, nor clear what
+// those have used that use more. The mutex is held.
+func (h *Handler) makeRoom(now time.Time) {
+	var least *clientState
+	fewest, seen := math.Inf(1), 0
+	for _, c := range h.resting { // from a random place
+		used := c.used(now)
+		if used == 0 {
+			h.forget(c)
+		} else if used < fewest {
+			least, fewest = c, used
+		}
+		if seen++; seen == sampleClients {
+			break
 		}
 	}
-	if h.clients[c.name] == c {
-		delete(h.clients, c.name)
+	if len(h.resting) >= maxClients {
+		h.forget(least)
 	}
 }
 
-// purge forgets clients, at most once a second. The mutex is held.
-func (h *Handler) purge(now time.Time) {
-	if now.Sub(h.purged) < time.Second {
-		return
-	}
-	h.purged = now
-	for _, c := range h.clients {
-		h.forget(c, now)
-	}
+// forget drops what is known of a client. The mutex is held.
+func (h *Handler) forget(c *clientState) {
+	delete(h.clients, c.name)
+	delete(h.resting, c.name)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"math"
 	"net/http/httptest"
 	"runtime"
 	"runtime/debug"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/time/rate"
 
 	"github.com/sotto-ml/sotto/nn"
 )
@@ -29,6 +31,8 @@ func TestHandlerOptionsAreChecked(t *testing.T) {
 		"MaxQueryMemory is 1000, on": {MaxQueryMemory: 1000},
 		"TransferTimeout is -1":      {TransferTimeout: -1},
 		"at most 1048576":            {Queue: 1 << 21},
+		"QuotaPeriod is 2562047h47m": {Quota: 1, QuotaPeriod: math.MaxInt64},
+		"must be at most 87600h0m0s": {Quota: 1, QuotaPeriod: 87600*time.Hour + 1},
 	} {
 		_, err := NewHandler(servedOnce(), o)
 		require.ErrorContains(t, err, want)
@@ -189,7 +193,7 @@ func TestHandlerRateAndQuota(t *testing.T) {
 		require.Contains(t, h.clients, "anna", "her quota is not forgotten")
 		time.Sleep(time.Hour * 65 / 64)
 		h.mutex.Lock()
-		h.purge(time.Now())
+		h.rest(h.clients["anna"], time.Now())
 		h.mutex.Unlock()
 		require.NotContains(t, h.clients, "anna")
 	})
@@ -238,6 +242,67 @@ func TestQuotaHoldsInEveryPeriod(t *testing.T) {
 	require.Equal(t, time.Nanosecond, c.charge(start.Add(20*time.Minute+wait-1)))
 	require.Zero(t, c.charge(start.Add(20*time.Minute+wait)))
 	require.Positive(t, c.charge(start.Add(20*time.Minute+wait)))
+}
+
+// The longest periods hold too.
+func TestQuotaHoldsForLong(t *testing.T) {
+	start := time.Now()
+	for _, period := range []time.Duration{maxQuotaPeriod, math.MaxInt64} {
+		c := &clientState{quota: &quota{most: 1, period: period, start: start}}
+		require.Zero(t, c.charge(start))
+		for _, at := range []time.Duration{1, time.Second, 1000 * time.Hour, maxQuotaPeriod - 1} {
+			require.Positive(t, c.charge(start.Add(at)), at)
+		}
+	}
+	c := &clientState{quota: &quota{most: 1, period: maxQuotaPeriod, start: start}}
+	require.Zero(t, c.charge(start))
+	wait := c.charge(start.Add(time.Hour))
+	require.Greater(t, wait, maxQuotaPeriod-time.Hour)
+	require.LessOrEqual(t, wait, maxQuotaPeriod+maxQuotaPeriod/quotaParts)
+	require.Zero(t, c.charge(start.Add(time.Hour+wait)))
+}
+
+// However many clients have come, another one is served. Of those that are remembered the
+// ones that have used least are forgotten, and none that has a session.
+func TestHandlerForgetsWhoUsedLeast(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	for name, o := range map[string]HandlerOptions{
+		"quota": {Quota: 4, QuotaPeriod: 1000 * time.Hour},
+		"rate":  {Rate: 1e-9, Burst: 4},
+	} {
+		o.Authenticate = byHeader
+		h := newHandler(t, p, o)
+		session := openSession(t, h, "carl", m)
+		for range 4 {
+			require.Equal(t, 200, ask(h, "GET", "/schema", "anna", "", nil).Code)
+		}
+		require.Equal(t, 429, ask(h, "GET", "/schema", "anna", "", nil).Code)
+		for i := range maxClients + 500 {
+			if w := ask(h, "GET", "/schema", strconv.Itoa(i), "", nil); w.Code != 200 {
+				t.Fatal(name, i, w.Code, w.Body, w.Header())
+			}
+		}
+		require.Len(t, h.resting, maxClients, name)
+		require.Len(t, h.clients, maxClients+1, name)
+		require.Equal(t, 429, ask(h, "GET", "/schema", "anna", "", nil).Code, name)
+		for _, want := range []int{200, 200, 200, 429} {
+			require.Equal(t, want, ask(h, "POST", "/query", "carl", session, m.query).Code, name)
+		}
+		require.Equal(t, 204, ask(h, "DELETE", "/session", "carl", session, nil).Code)
+		require.Len(t, h.resting, maxClients, name)
+		require.Equal(t, 429, ask(h, "GET", "/schema", "carl", "", nil).Code, name)
+	}
+}
+
+// Who lacks both rate and quota waits for the later one.
+func TestChargeWaitsForAll(t *testing.T) {
+	start := time.Now()
+	c := &clientState{quota: &quota{most: 1, period: time.Minute, start: start}, rate: rate.NewLimiter(1./3600, 1)}
+	require.Zero(t, c.charge(start))
+	require.InDelta(t, time.Hour, c.charge(start), 1e6)
+	require.InDelta(t, 58*time.Minute, c.charge(start.Add(2*time.Minute)), 1e6)
+	require.Zero(t, c.charge(start.Add(time.Hour+1)))
 }
 
 // The schema counts as a request.

@@ -18,7 +18,7 @@ func (h *Handler) serveSchema(x *exchange) error {
 	h.mutex.Lock()
 	c, err := h.charge(x.client, now)
 	if err == nil {
-		h.forget(c, now)
+		h.rest(c, now)
 	}
 	h.mutex.Unlock()
 	if err != nil {

@@ -116,6 +116,6 @@ func (h *Handler) settle(s *session) {
 		s.server = nil
 		s.owner.sessions--
 		h.taken -= h.keyMemory
-		h.forget(s.owner, time.Now())
+		h.rest(s.owner, time.Now())
 	}
 }
