@@ -43,7 +43,8 @@ const SessionHeader = "Sotto-Session"
 //
 // [Handler.Metrics] is for the operator: mount it where clients do not reach.
 //
-// Connections of which a refused request has more than a little to come are closed.
+// Connections of HTTP/1 of which a refused request has more than a little to come are
+// closed.
 //
 // A session belongs to the client that opened it; to others it does not exist. What a
 // request may take is known from the program before its body is read, so memory is
@@ -122,6 +123,7 @@ type exchange struct {
 	session  string // fingerprint
 	status   int    // 0: nothing is written yet
 	in, out  int64
+	whole    bool // all that comes is in
 	receive  time.Duration
 	queue    time.Duration
 	compute  time.Duration

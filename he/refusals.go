@@ -40,20 +40,23 @@ const (
 
 // drain takes what is still to come of a message that is refused: a client that cannot
 // wait for leave to send (Expect: 100-continue) would find a closed connection instead of
-// the reason. Where that is too much, the connection is closed after the reply.
+// the reason. Where that is too much, the connection is closed after the reply: one of
+// HTTP/1, for HTTP/2 ends a message without the others of its connection.
 func (h *Handler) drain(x *exchange, no *denial) {
-	left := x.r.ContentLength
-	if left == 0 {
-		return
-	}
+	left := x.r.ContentLength // -1: not known
 	if left > 0 {
 		left -= x.in
+	}
+	if left == 0 || x.whole {
+		return
 	}
 	waits := x.r.Header.Get("Expect") != "" && x.in == 0
 	if x.known && !waits && left <= drainBytes && no.kind != "slow" && h.drained(x) {
 		return
 	}
-	x.w.Header().Set("Connection", "close")
+	if x.r.ProtoMajor == 1 {
+		x.w.Header().Set("Connection", "close")
+	}
 }
 
 // drained reads a request's body to its end, unless it is long, slow, or one too many.

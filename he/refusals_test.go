@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +170,59 @@ func TestHandlerDrainsLittle(t *testing.T) {
 		require.Empty(t, (<-replies).Header().Get("Connection"))
 	}
 	require.Empty(t, h.drains)
+}
+
+// A message that has come whole keeps its connection, however many are drained.
+func TestHandlerDrainsNothingOfWholeMessages(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	h := newHandler(t, p, HandlerOptions{Concurrency: 1, QueueTimeout: time.Millisecond})
+	session := openSession(t, h, "", m)
+	for range drains {
+		h.drains <- struct{}{}
+	}
+	h.turns <- struct{}{} // an evaluation that takes long
+	for _, length := range []int64{int64(len(m.query)), -1} {
+		r := httptest.NewRequest("POST", "/query", bytes.NewReader(m.query))
+		r.ContentLength = length
+		r.Header.Set(SessionHeader, session)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		require.Equal(t, 503, w.Code)
+		require.Empty(t, w.Header().Get("Connection"), length)
+	}
+	w := ask(h, "POST", "/query", "", "", m.query)
+	require.Equal(t, 404, w.Code)
+	require.Equal(t, "close", w.Header().Get("Connection"), "all of it is to come")
+}
+
+// Over HTTP/2 other requests share the connection: that of a long message that is refused
+// stays open for them.
+func TestHandlerKeepsSharedConnections(t *testing.T) {
+	p := servedOnce()
+	m := newMessages(t, p)
+	srv := httptest.NewUnstartedServer(newHandler(t, p, HandlerOptions{Rate: 1e-9, Burst: 1}))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	defer srv.Close()
+	for i, want := range []int{201, 429, 429, 429} {
+		r, err := http.NewRequest("POST", srv.URL+"/keys", bytes.NewReader(m.keys))
+		require.NoError(t, err)
+		r = r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
+			if c.Reused != (i > 0) {
+				t.Error(i, c.Reused)
+			}
+		}}))
+		resp, err := srv.Client().Do(r)
+		require.NoError(t, err)
+		require.Equal(t, 2, resp.ProtoMajor)
+		require.Equal(t, want, resp.StatusCode)
+		require.Empty(t, resp.Header.Get("Connection"))
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, want == 429, bytes.Contains(text, []byte("too many requests")))
+	}
 }
 
 // Over a connection, who sends keys without waiting for leave still learns why they are

@@ -153,7 +153,7 @@ func receive[T any](h *Handler, x *exchange, size int64, what string, read func(
 	control.SetReadDeadline(start.Add(h.options.TransferTimeout)) // not supported: the server's own holds
 	body := &meter{r: http.MaxBytesReader(x.w, x.r.Body, size)}
 	v, err := read(body)
-	x.receive, x.in = time.Since(start), body.n
+	x.receive, x.in, x.whole = time.Since(start), body.n, body.ended
 	var long *http.MaxBytesError
 	switch {
 	case err == nil:
@@ -175,13 +175,15 @@ func receive[T any](h *Handler, x *exchange, size int64, what string, read func(
 
 // meter counts what is read.
 type meter struct {
-	r io.Reader
-	n int64
+	r     io.Reader
+	n     int64
+	ended bool // the end has been read
 }
 
 func (m *meter) Read(b []byte) (int, error) {
 	n, err := m.r.Read(b)
 	m.n += int64(n)
+	m.ended = m.ended || err == io.EOF
 	return n, err
 }
 
