@@ -13,8 +13,8 @@ import (
 // GeometricMedian is the point of least mean distance to the rows, by Weiszfeld's
 // iteration from the coordinate-wise median with distances smoothed from below
 // (Pillutla, Kakade and Harchaoui 2022). A row that is very near is tested itself: it is the
-// result if the other rows' unit pulls add up to no more than its own, and is left by the
-// step of Vardi and Zhang (2000) if not. It stops when the mean unit pull on the point is at
+// result if the other rows' unit pulls add up to no more than its own, but for a mean of
+// 10^-5, and is left by the step of Vardi and Zhang (2000) if not. It stops when the mean unit pull on the point is at
 // most 10^-5, by the bound Σ|Δwᵢ|‖xᵢ-z‖ times the mean of 1/‖xᵢ-z‖, or after 200 steps; the
 // mean distance is then within 2·10^-5 of the least, of which it is a share. Breakdown
 // point 1/2; cost n d for each step.
@@ -70,11 +70,11 @@ func (r GeometricMedian) plan(s *survey, v *Verdict) error {
 			if err != nil {
 				return err
 			}
-			if left.stays || distances[k] <= smoothing && floats.Sum(left.distances) >= floats.Sum(distances) {
+			if left.stays {
 				weights, distances = left.row, left.from
 				break
 			}
-			if floats.Sum(left.distances) < floats.Sum(distances) {
+			if distances[k] <= smoothing || !farther(left.distances, distances) {
 				weights, distances = left.weights, left.distances
 			}
 		}
@@ -86,7 +86,7 @@ func (r GeometricMedian) plan(s *survey, v *Verdict) error {
 				moved += math.Abs(w-before[k]) * distances[k]
 				near += 1 / max(smoothing, distances[k]) / float64(s.n)
 			}
-			if moved*near <= 1e-5 {
+			if moved*near <= enough {
 				break
 			}
 		}
@@ -98,6 +98,25 @@ func (r GeometricMedian) plan(s *survey, v *Verdict) error {
 	v.tell(s, weights, distances)
 	s.combine(weights)
 	return nil
+}
+
+// enough is the mean unit pull at which the geometric median is found.
+const enough = 1e-5
+
+// farther says whether a point's distances to the rows sum to more than another's by more
+// than their rounding. No distance differs by more than the points are apart, whatever the
+// rounding of that to a far row is.
+func farther(x, y []float64) bool {
+	apart := math.Inf(1)
+	for i := range x {
+		apart = min(apart, x[i]+y[i])
+	}
+	sum, rounding := 0.0, 0.0
+	for i := range x {
+		sum += min(max(x[i]-y[i], -apart), apart)
+		rounding += min(kernelError/2*(x[i]+y[i]), apart)
+	}
+	return sum > rounding
 }
 
 func least(x []float64) int {
@@ -168,7 +187,7 @@ func (s *survey) leave(k int, smoothing float64) (d departure, err error) {
 		return d, err
 	}
 	others := math.Sqrt(away[k]) * total
-	if d.stays = others <= own; d.stays {
+	if d.stays = others-own <= enough*float64(s.n); d.stays {
 		return d, nil
 	}
 	floats.Scale(1-own/others, d.weights)

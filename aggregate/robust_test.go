@@ -46,6 +46,40 @@ func TestGeometricMedianPin(t *testing.T) {
 	}
 }
 
+// TestGeometricMedianPinFar: nor does it with another liar so far off that what is gained by
+// leaving is lost in the rounding of its distance.
+func TestGeometricMedianPinFar(t *testing.T) {
+	const n, d = 20, 1000
+	for _, off := range []float32{0, 1e-9, 1e-5, 1e-3} {
+		for _, far := range []float32{1e5, 1e10, 1e20, 1e30} {
+			rows := someRows(3, n, d)
+			for i, row := range rows { // whose median is 0 in each column
+				for j := range row {
+					if row[j] += 0.7; j%3 != i%3 {
+						row[j] = 0
+					}
+				}
+			}
+			rows[0] = slices.Repeat([]float32{off}, d)
+			rows[1] = slices.Repeat([]float32{far}, d)
+			got, err := GeometricMedian{}.Aggregate(nil, rows, nil)
+			require.NoError(t, err)
+			best, err := Weiszfeld{Smoothing: 1e-6, Steps: 3000}.Aggregate(nil, rows, nil)
+			require.NoError(t, err)
+			// A row that is far pulls by 1 in its direction.
+			sum := func(z []float32) float64 {
+				along := 0.0
+				for _, x := range z {
+					along += float64(x) / math.Sqrt(d)
+				}
+				return sumOfDistances(rows[:1], z) + sumOfDistances(rows[2:], z) - along
+			}
+			require.Less(t, sum(got), 1.0001*sum(best), "off by %v, far %v", off, far)
+			require.Equal(t, got, streamed(t, GeometricMedian{}, sourceOf(rows), nil))
+		}
+	}
+}
+
 // TestGeometricMedianOfRow: where a row is the geometric median it is the result.
 func TestGeometricMedianOfRow(t *testing.T) {
 	rows := [][]float32{{1, 1}, {1, 1}, {5, 0}, {-2, 3}, {0, -4}}
