@@ -165,6 +165,11 @@ func (s *survey) leave(k int, smoothing float64) (d departure, err error) {
 		return d, err
 	}
 	roots(d.from)
+	for i := range d.from { // a sum of mixtures rounds otherwise than a mixture
+		if i == k || s.alike(i, k) {
+			d.from[i] = 0
+		}
+	}
 	d.row, d.weights = make([]float64, s.n), make([]float64, s.n)
 	own, total := 0.0, 0.0 // unit pulls at the row, and the rest's weight
 	for i, x := range d.from {
@@ -197,6 +202,14 @@ func (s *survey) leave(k int, smoothing float64) (d departure, err error) {
 	}
 	roots(d.distances)
 	return d, nil
+}
+
+// alike says whether two rows seen are one mixture.
+func (s *survey) alike(i, k int) bool {
+	if s.mix == nil {
+		return false
+	}
+	return floats.Distance(s.mix[i], s.mix[k], 1) < 1e-12
 }
 
 // Kappa is the robustness coefficient 4 (1 + F/(n-2F))² of the exact geometric median

@@ -135,3 +135,42 @@ func TestMomentumFinite(t *testing.T) {
 		require.ErrorContains(t, err, fmt.Sprintf("CenteredClipping.Momentum holds %v at column 1, must be finite", x))
 	}
 }
+
+// TestGeometricMedianOfMixtures: equal mixtures of rows that are large beside their spread are
+// at one point, though a sum of mixtures rounds otherwise than each of them.
+func TestGeometricMedianOfMixtures(t *testing.T) {
+	for _, n := range []int{6, 11} {
+		for f := 1; 2*f < n; f++ {
+			for near := 2; near < n; near++ {
+				for seed := range uint64(5) {
+					d := 2
+					if seed == 0 {
+						d = 300
+					}
+					rows := someRows(seed, n, d)
+					for i, row := range rows {
+						for j := range row {
+							if i < near {
+								row[j] *= 1e-3
+							}
+							row[j] += 1e4
+						}
+					}
+					rule := Chain{NNM{f}, GeometricMedian{}}
+					name := fmt.Sprintf("n=%d f=%d near=%d seed=%d", n, f, near, seed)
+					got, err := rule.Aggregate(nil, rows, nil)
+					require.NoError(t, err, name)
+					mixed, err := NNM{f}.Mix(nil, rows, nil)
+					require.NoError(t, err)
+					best, err := Weiszfeld{Smoothing: 1e-4, Steps: 300}.Aggregate(nil, mixed, nil)
+					require.NoError(t, err)
+					rounding := 3e-3 * math.Sqrt(float64(d)) * float64(n)
+					require.Less(t, sumOfDistances(mixed, got), 1.00002*sumOfDistances(mixed, best)+rounding, name)
+					if seed < 2 {
+						require.Equal(t, got, streamed(t, rule, sourceOf(rows), nil), name)
+					}
+				}
+			}
+		}
+	}
+}
