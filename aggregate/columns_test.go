@@ -73,10 +73,11 @@ func TestShareNearHalf(t *testing.T) {
 // TestDstOverlap: dst may be a row of a rule that works by columns, and nothing else of
 // one, a row that a guard refuses too.
 func TestDstOverlap(t *testing.T) {
-	weights := []float64{1, 2, 3}
-	coordinates := []Rule{Mean{}, Mean{weights}, Median{}, TrimmedMean{1}, Meamed{1}, SignMajority{}, WeightedMedian{weights}, WeightedTrimmedMean{weights, 0.2}}
+	coordinates := func(weights ...float64) []Rule {
+		return []Rule{Mean{}, Mean{weights}, Median{}, TrimmedMean{1}, Meamed{1}, SignMajority{}, WeightedMedian{weights}, WeightedTrimmedMean{weights, 0.2}}
+	}
 	nan := float32(math.NaN())
-	for _, rule := range coordinates {
+	for _, rule := range coordinates(1, 2, 3) {
 		rows := func() [][]float32 { return [][]float32{{1, 2, 3, 4}, {5, 6, 7, 8}, {9, 7, 5, 2}} }
 		want, err := rule.Aggregate(nil, rows(), nil)
 		require.NoError(t, err)
@@ -92,7 +93,7 @@ func TestDstOverlap(t *testing.T) {
 			require.Equal(t, []float32{9, 7, 5, 2}, in[2])
 		}
 	}
-	for _, rule := range append(slices.Clone(coordinates), Krum{}, Chain{ARC{}, Median{}}) {
+	for _, rule := range append(coordinates(1, 9, 2, 3), Krum{}, Chain{ARC{}, Median{}}) {
 		guard := Guard{Rule: func(int) Rule { return rule }}
 		memory := []float32{1, nan, 3, 4, 5}
 		rows := [][]float32{{1, 2, 3, 4}, memory[:4], {5, 6, 7, 8}, {2, 2, 2, 2}}
@@ -108,10 +109,13 @@ func TestDstOverlap(t *testing.T) {
 		}
 	}
 	refused := []float32{1, nan, 3}
-	got, err := Guard{Rule: func(int) Rule { return Median{} }}.Aggregate(refused, [][]float32{{1, 2, 3}, refused, {3, 4, 5}}, nil)
-	require.NoError(t, err)
-	require.Equal(t, []float32{2, 3, 4}, got)
-	require.Equal(t, got, refused)
+	for _, rule := range []Rule{Median{}, &Median{}} {
+		copy(refused, []float32{1, nan, 3})
+		got, err := Guard{Rule: func(int) Rule { return rule }}.Aggregate(refused, [][]float32{{1, 2, 3}, refused, {3, 4, 5}}, nil)
+		require.NoError(t, err)
+		require.Equal(t, []float32{2, 3, 4}, got)
+		require.Equal(t, got, refused)
+	}
 }
 
 // TestColumnShares: the weights of a verdict are the mean over columns of the rows' shares

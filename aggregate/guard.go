@@ -13,7 +13,8 @@ import (
 // refused counts against F, the number of liars that the rule is made for.
 //
 // Indices and weights that rules of this package have for clients (MoNNA's Trusted, Weights,
-// Bucketing's Permutation, FoolsGold's History) are those of the rows before any is refused.
+// Bucketing's Permutation, FoolsGold's History) are those of the rows before any is refused, by
+// the outermost Guard if there is one in another.
 // A rule that remembers rounds is to be made once: Rule must return the same pointer each
 // time. A FoolsGold leaves the history of clients whose rows are refused as it is.
 type Guard struct {
@@ -25,6 +26,18 @@ type Guard struct {
 
 // Aggregate implements [Rule].
 func (g Guard) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
+	return guardAmong{g, nil, len(rows)}.Aggregate(dst, rows, v)
+}
+
+// guardAmong is a Guard for some of n clients, or if some is nil for all.
+type guardAmong struct {
+	Guard
+	some []int
+	n    int
+}
+
+// Aggregate implements [Rule].
+func (g guardAmong) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
 	if err := g.check(len(rows)); err != nil {
 		return nil, err
 	}
@@ -94,47 +107,86 @@ func (g Guard) judge(finite bool, squares float64) Reason {
 }
 
 // sift is the rows that are kept, and the rule for them.
-func (g Guard) sift(reasons []Reason) (kept []int, rule Rule, err error) {
-	var refused []int
+func (g guardAmong) sift(reasons []Reason) (kept []int, rule Rule, err error) {
+	var clients, refused []int
 	for i, reason := range reasons {
+		client := i
+		if g.some != nil {
+			client = g.some[i]
+		}
 		if reason == Kept {
-			kept = append(kept, i)
+			kept, clients = append(kept, i), append(clients, client)
 		} else {
-			refused = append(refused, i)
+			refused = append(refused, client)
 		}
 	}
 	if len(refused) > 0 && (g.Fail || len(kept) == 0) {
-		return nil, nil, fmt.Errorf("aggregate: rows %v are refused, row %d as %v", refused, refused[0], reasons[refused[0]])
+		first := slices.IndexFunc(reasons, func(r Reason) bool { return r != Kept })
+		return nil, nil, fmt.Errorf("aggregate: rows %v are refused, row %d as %v", refused, refused[0], reasons[first])
 	}
-	rule = g.Rule(max(g.F-len(refused), 0))
-	if len(refused) > 0 {
-		rule, err = among(rule, kept, len(reasons))
+	rule = pointed(g.Rule(max(g.F-len(refused), 0)))
+	if len(clients) < g.n {
+		rule, err = among(rule, clients, g.n)
 	}
 	return kept, rule, err
 }
 
-// among is the rule for some of n rows, if it knows clients by their index.
+// pointed is the rule that a pointer to one of those that are told apart by their type points
+// to, or the rule itself.
+func pointed(rule Rule) Rule {
+	switch r := rule.(type) {
+	case *Mean:
+		return *r
+	case *Median:
+		return *r
+	case *TrimmedMean:
+		return *r
+	case *Meamed:
+		return *r
+	case *SignMajority:
+		return *r
+	case *WeightedMedian:
+		return *r
+	case *WeightedTrimmedMean:
+		return *r
+	case *MoNNA:
+		return *r
+	case *Bucketing:
+		return *r
+	case *Chain:
+		return *r
+	case *Guard:
+		return *r
+	}
+	return rule
+}
+
+// among is the rule for some of n clients, if it knows them by their index.
 func among(rule Rule, some []int, n int) (Rule, error) {
-	pick := func(weights []float64) []float64 {
-		if len(weights) != n {
-			return weights // which the rule refuses
+	pick := func(rule string, weights []float64) ([]float64, error) {
+		if weights == nil { // of which the rule thinks what it may
+			return nil, nil
+		}
+		if _, err := weigh(rule, weights, n); err != nil {
+			return nil, err
 		}
 		var out []float64
 		for _, i := range some {
 			out = append(out, weights[i])
 		}
-		return out
+		return out, nil
 	}
-	switch r := rule.(type) {
+	var err error
+	switch r := pointed(rule).(type) {
 	case Mean:
-		r.Weights = pick(r.Weights)
-		return r, nil
+		r.Weights, err = pick("Mean", r.Weights)
+		return r, err
 	case WeightedMedian:
-		r.Weights = pick(r.Weights)
-		return r, nil
+		r.Weights, err = pick("WeightedMedian", r.Weights)
+		return r, err
 	case WeightedTrimmedMean:
-		r.Weights = pick(r.Weights)
-		return r, nil
+		r.Weights, err = pick("WeightedTrimmedMean", r.Weights)
+		return r, err
 	case MoNNA:
 		if k, ok := slices.BinarySearch(some, r.Trusted); ok {
 			r.Trusted = k
@@ -143,8 +195,11 @@ func among(rule Rule, some []int, n int) (Rule, error) {
 		}
 		return r, nil
 	case Bucketing:
-		if len(r.Permutation) == n {
-			var order []int
+		if r.Permutation != nil {
+			if err := permutes(r.Permutation, n); err != nil {
+				return nil, err
+			}
+			order := make([]int, 0, len(some))
 			for _, i := range r.Permutation {
 				if k, ok := slices.BinarySearch(some, i); ok {
 					order = append(order, k)
@@ -157,14 +212,15 @@ func among(rule Rule, some []int, n int) (Rule, error) {
 		if !r.Forget {
 			return foolsGoldAmong{r, some, n}, nil
 		}
+	case Guard:
+		return guardAmong{r, some, n}, nil
 	case Chain:
 		c := slices.Clone(r)
 		for i, stage := range c {
-			var err error
 			if c[i], err = among(stage, some, n); err != nil {
 				return nil, err
 			}
-			if _, buckets := stage.(Bucketing); buckets { // after which rows are nobody's
+			if _, buckets := pointed(stage).(Bucketing); buckets { // after which rows are nobody's
 				break
 			}
 		}

@@ -163,15 +163,8 @@ func (r Bucketing) mixture(s *survey, v *Verdict) ([][]float64, error) {
 	if order == nil {
 		order = rand.New(rand.NewPCG(r.Seed, 0)).Perm(n)
 	}
-	seen := make([]bool, n)
-	for _, i := range order {
-		if len(order) != n || i < 0 || i >= n || seen[i] {
-			return nil, fmt.Errorf("aggregate: Bucketing.Permutation %v is not one of %d rows", order, n)
-		}
-		seen[i] = true
-	}
-	if len(order) != n {
-		return nil, fmt.Errorf("aggregate: Bucketing.Permutation %v is not one of %d rows", order, n)
+	if err := permutes(order, n); err != nil {
+		return nil, err
 	}
 	at := make([]int, n) // of each of the caller's rows among those seen
 	for k := range n {
@@ -191,6 +184,21 @@ func (r Bucketing) mixture(s *survey, v *Verdict) ([][]float64, error) {
 		}
 	}
 	return weights, nil
+}
+
+// permutes returns an error unless order is a permutation of n rows.
+func permutes(order []int, n int) error {
+	seen := make([]bool, n)
+	for _, i := range order {
+		if len(order) != n || i < 0 || i >= n || seen[i] {
+			return fmt.Errorf("aggregate: Bucketing.Permutation %v is not one of %d rows", order, n)
+		}
+		seen[i] = true
+	}
+	if len(order) != n {
+		return fmt.Errorf("aggregate: Bucketing.Permutation %v is not one of %d rows", order, n)
+	}
+	return nil
 }
 
 // Clipping scales rows down to a norm of at most Norm. By itself it is the

@@ -75,7 +75,7 @@ func (c Chain) planned() bool {
 			return false
 		}
 	}
-	switch last := c[len(c)-1].(type) {
+	switch last := pointed(c[len(c)-1]).(type) {
 	case Chain:
 		return last.check() == nil && last.planned()
 	case planned:

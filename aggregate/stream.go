@@ -65,8 +65,11 @@ func Stream(rule Rule, rows Source, emit func(at int, values []float32) error, v
 	if n < 1 || n > maxRows || d < 0 {
 		return fmt.Errorf("aggregate: a source of %d rows of %d columns, must be 1 to %d rows", n, d, maxRows)
 	}
+	rule = pointed(rule)
 	switch r := rule.(type) {
 	case Guard:
+		return guardAmong{r, nil, n}.stream(rows, emit, v)
+	case guardAmong:
 		return r.stream(rows, emit, v)
 	case Chain:
 		if err := r.check(); err != nil {
@@ -121,7 +124,7 @@ func Stream(rule Rule, rows Source, emit func(at int, values []float32) error, v
 }
 
 // stream is Stream of a Guard: one more pass to look at the rows.
-func (g Guard) stream(rows Source, emit func(at int, values []float32) error, v *Verdict) error {
+func (g guardAmong) stream(rows Source, emit func(at int, values []float32) error, v *Verdict) error {
 	n, d := rows.Shape()
 	if err := g.check(n); err != nil {
 		return err
