@@ -52,17 +52,48 @@ func (s *survey) wide(once bool) func() {
 }
 
 // Relative errors of the kernels' sums of squares and of squared distances are at most
-// kernelError. What follows from them by algebra is taken if its terms are so much
-// greater than the result, at most, that its relative error is below 2^-7; else what is
+// kernelError. Squared distances that follow from them by algebra are taken if its terms are so
+// much greater than the result, at most, that its relative error is below 2^-7; else what is
 // mixed is mixed and measured.
 const (
 	kernelError = 135 * 0x1p-24
 	algebraic   = 0x1p-7 / kernelError
 )
 
-// lengthsOf are the squared norms of the rows seen. Those of mixtures follow from the
-// norms and distances of what they are mixed of, where that is exact enough.
+// lengthsOf are the squared norms of the rows seen. Those of mixtures are measured, as what
+// is clipped by them must be within its bound, unless each is a row that is scaled.
 func (s *survey) lengthsOf() ([]float64, error) {
+	if s.mix == nil {
+		return s.unmixedLengths()
+	}
+	for _, w := range s.mix {
+		parts := 0
+		for _, x := range w {
+			if x != 0 {
+				parts++
+			}
+		}
+		if parts > 1 {
+			return s.mixedLengths()
+		}
+	}
+	lengths, err := s.unmixedLengths()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]float64, s.n)
+	for k, w := range s.mix {
+		for j, x := range w {
+			if x != 0 {
+				out[k] = x * x * lengths[j]
+			}
+		}
+	}
+	return out, nil
+}
+
+// unmixedLengths are the squared norms of the unmixed rows.
+func (s *survey) unmixedLengths() ([]float64, error) {
 	if s.lengths == nil {
 		err := s.canonical()
 		if err != nil {
@@ -77,43 +108,11 @@ func (s *survey) lengthsOf() ([]float64, error) {
 			p.sound = finite(sums)
 		})
 		if restore(); err != nil {
+			s.lengths = nil
 			return nil, err
 		}
 	}
-	if s.mix == nil {
-		return s.lengths, nil
-	}
-	out, single := make([]float64, s.n), true
-	for k, w := range s.mix {
-		parts := 0
-		for j, x := range w {
-			if x != 0 {
-				parts++
-				out[k] = x * x * s.lengths[j]
-			}
-		}
-		single = single && parts <= 1
-	}
-	if single {
-		return out, nil
-	}
-	if err := s.survey(); err != nil {
-		return nil, err
-	}
-	m := s.form()
-	for k, w := range s.mix {
-		out[k] = 0
-		for j, x := range w {
-			if x != 0 {
-				out[k] += x * s.lengths[j]
-			}
-		}
-		terms := out[k] + m[k*s.n+k]/2
-		if out[k] -= m[k*s.n+k] / 2; !(terms <= algebraic*out[k]) && terms > 0 {
-			return s.mixedLengths()
-		}
-	}
-	return out, nil
+	return s.lengths, nil
 }
 
 // mixedLengths are the squared norms of the rows as they are mixed.
@@ -193,7 +192,7 @@ func (s *survey) distances() ([]float64, error) {
 	}
 	scaled := s.scaled()
 	if scaled {
-		if _, err := s.lengthsOf(); err != nil {
+		if _, err := s.unmixedLengths(); err != nil {
 			return nil, err
 		}
 	}
@@ -277,24 +276,21 @@ func (s *survey) between(a, b, k int) (d2, terms float64, exact bool) {
 	return d2, terms, true
 }
 
-// cosines are those of all pairs of the rows seen, 0 with a row whose norm is below 2^-126.
-// They follow from the distances of the rows after each is scaled by a power of two to a
-// norm of 1 to 2, so that how far norms differ takes nothing from them.
-func (s *survey) cosines() ([]float64, error) {
-	lengths, err := s.lengthsOf()
-	if err != nil {
-		return nil, err
-	}
+// cosines are those of all pairs of the rows seen, of these squared norms; 0 with a row whose
+// norm is below 2^-126. They follow from the norms and distances of the rows after each is
+// scaled by a power of two to a norm of about 1 to 2, so that how far norms differ takes
+// nothing from them.
+func (s *survey) cosines(lengths []float64) ([]float64, error) {
 	n := s.n
-	sizes, scaled := make([]float64, n), make([][]float64, n)
+	scaled := make([][]float64, n)
 	for k := range n {
 		size := math.Sqrt(lengths[k])
 		_, e := math.Frexp(size)
 		scale := math.Ldexp(1, 1-e)
 		if size < 0x1p-126 {
-			size, scale = 0, 0
+			scale = 0
 		}
-		sizes[k], scaled[k] = size*scale, make([]float64, s.n0)
+		scaled[k] = make([]float64, s.n0)
 		if s.mix == nil {
 			scaled[k][k] = scale
 			continue
@@ -306,15 +302,25 @@ func (s *survey) cosines() ([]float64, error) {
 	mix, seen, mixtures := s.mix, s.seen, s.mixtures
 	s.mix = scaled
 	s.sparse()
-	d2, err := s.mixedDistances()
+	restore := s.wide(false)
+	sums, err := s.total(n*n+n, func(s *survey, p *part) {
+		s.look(p)
+		sums := p.room(n*n + n)
+		s.addDistances(sums[:n*n], p.view)
+		for k, row := range p.view {
+			addSquares(&sums[n*n+k], row)
+		}
+	})
+	restore()
 	if s.mix, s.seen, s.mixtures = mix, seen, mixtures; err != nil {
 		return nil, err
 	}
-	for i, x := range sizes {
-		for j, y := range sizes {
+	d2, squares := sums[:n*n], sums[n*n:]
+	for i, x2 := range squares {
+		for j, y2 := range squares {
 			c := 0.0
-			if x > 0 && y > 0 {
-				c = max(min((x*x+y*y-d2[i*n+j])/(2*x*y), 1), -1)
+			if x2 > 0 && y2 > 0 {
+				c = max(min((x2+y2-d2[i*n+j])/(2*math.Sqrt(x2)*math.Sqrt(y2)), 1), -1)
 			}
 			d2[i*n+j] = c
 		}

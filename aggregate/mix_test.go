@@ -41,6 +41,58 @@ func TestClippedSubnormal(t *testing.T) {
 	}
 }
 
+// cancelling are rows of which two and two have means of 1 and -1, but for a little, and
+// opposite noise.
+func cancelling(seed uint64, n, d int, noise float32) [][]float32 {
+	rows := someRows(seed, n, d)
+	for i := 0; i < n; i += 2 {
+		for j, x := range rows[i] {
+			if x = noise; rows[i][j] < 0 {
+				x = -noise
+			}
+			mean := float32(1 - 2*(j%2)*(i/2%2))
+			rows[i][j], rows[i+1][j] = mean+x, mean-x+0.01*rows[i+1][j]
+		}
+	}
+	return rows
+}
+
+// TestClippedMixtures: mixtures are within the norm they are clipped to, however much of what
+// they are mixed of cancels.
+func TestClippedMixtures(t *testing.T) {
+	const n, d = 8, 5000
+	for _, noise := range []float32{1, 12.3, 20.4} {
+		rows := cancelling(4, n, d, noise)
+		pairs := Bucketing{Size: 2, Permutation: []int{0, 1, 2, 3, 4, 5, 6, 7}}
+		for _, stages := range []Chain{{pairs}, {NNM{2}}, {pairs, NNM{1}}} {
+			for _, bound := range []PreAggregation{Clipping{7}, ARC{2}} {
+				s, err := open("test", nil, rows)
+				require.NoError(t, err)
+				for _, stage := range append(slices.Clone(stages), bound) {
+					weights, err := stage.(mixing).mixture(s, nil)
+					require.NoError(t, err)
+					s.apply(weights)
+				}
+				norms := make([]float64, s.n)
+				require.NoError(t, s.pass(func(s *survey, p *part) {
+					s.look(p)
+					for k, row := range p.view {
+						norms[k] += squaredDistance(row, make([]float32, len(row)))
+					}
+				}, nil))
+				roots(norms)
+				slices.Sort(norms)
+				if bound == (Clipping{7}) {
+					require.InEpsilon(t, 7, norms[s.n-1], 1e-5, "%+v noise=%v", stages, noise)
+				} else {
+					require.InEpsilon(t, norms[s.n-1], norms[s.n-1-2*2*(s.n-2)/s.n], 1e-5, "%+v noise=%v", stages, noise)
+				}
+				s.close()
+			}
+		}
+	}
+}
+
 // TestMixGreatest: means of the greatest values are finite.
 func TestMixGreatest(t *testing.T) {
 	for n := 3; n < 40; n++ {

@@ -150,7 +150,12 @@ func (r *FoolsGold) remember(s *survey, history [][]float32, dst []float32, v *V
 	}
 	defer h.close()
 	h.sorted = true
-	alike, err := h.cosines()
+	lengths, err := h.lengthsOf()
+	if err != nil {
+		s.close()
+		return nil, nil, err
+	}
+	alike, err := h.cosines(lengths)
 	if err != nil {
 		s.close()
 		return nil, nil, err
@@ -203,7 +208,11 @@ func (r *FoolsGold) plan(s *survey, v *Verdict) error {
 	if !r.Forget {
 		return fmt.Errorf("aggregate: FoolsGold with a history stands alone and in memory; see Forget")
 	}
-	alike, err := s.cosines()
+	lengths, err := s.lengthsOf()
+	if err != nil {
+		return err
+	}
+	alike, err := s.cosines(lengths)
 	if err != nil {
 		return err
 	}
@@ -316,7 +325,7 @@ func (r FLAME) plan(s *survey, v *Verdict) error {
 	if err != nil {
 		return err
 	}
-	alike, err := s.cosines()
+	alike, err := s.cosines(lengths)
 	if err != nil {
 		return err
 	}

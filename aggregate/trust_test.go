@@ -82,7 +82,9 @@ func TestCosines(t *testing.T) {
 				require.NoError(t, err)
 				s.apply(weights)
 			}
-			got, err := s.cosines()
+			lengths, err := s.lengthsOf()
+			require.NoError(t, err)
+			got, err := s.cosines(lengths)
 			require.NoError(t, err)
 			for i, x := range s.order {
 				for j, y := range s.order {
@@ -181,5 +183,36 @@ func TestFoolsGoldHistory(t *testing.T) {
 		_, err := rule.Aggregate(dst, [][]float32{{1, 2}, {3, 4}, {5, 1}}, nil)
 		require.ErrorContains(t, err, c.want)
 		require.Equal(t, []float32{7, 7}, dst)
+	}
+}
+
+// TestMixedCosines: cosines of mixtures are those of the rows that are mixed, however much of
+// what they are mixed of cancels.
+func TestMixedCosines(t *testing.T) {
+	const n, d = 8, 5000
+	for _, noise := range []float32{1, 12.3, 20.4} {
+		rows := cancelling(4, n, d, noise)
+		pairs := Bucketing{Size: 2, Permutation: []int{0, 1, 2, 3, 4, 5, 6, 7}}
+		mixed, err := pairs.Mix(nil, rows, nil)
+		require.NoError(t, err)
+		s, err := open("test", nil, rows)
+		require.NoError(t, err)
+		weights, err := pairs.mixture(s, nil)
+		require.NoError(t, err)
+		s.apply(weights)
+		lengths, err := s.lengthsOf()
+		require.NoError(t, err)
+		alike, err := s.cosines(lengths)
+		require.NoError(t, err)
+		for i, x := range mixed {
+			for j, y := range mixed {
+				xx, yy, xy := 0.0, 0.0, 0.0
+				for k, v := range x {
+					xx, yy, xy = xx+float64(v)*float64(v), yy+float64(y[k])*float64(y[k]), xy+float64(v)*float64(y[k])
+				}
+				require.InDelta(t, xy/math.Sqrt(xx*yy), alike[i*s.n+j], 1e-6, "noise=%v", noise)
+			}
+		}
+		s.close()
 	}
 }
