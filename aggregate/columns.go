@@ -222,39 +222,53 @@ func endTrimmed(s *survey, p *part) {
 // countCut counts the coordinates in which each row is below rank lo or above rank
 // hi-1, and shares each column among the others.
 func (s *survey) countCut(p *part) {
-	width := len(p.view[0])
-	for i := range p.spare {
-		p.spare[i] = sizedTo(p.spare[i], width)
-	}
-	least, most := p.spare[0], p.spare[1]
+	least, most := p.bounds()
 	kernel.RankSum(least, p.view, s.end.lo, s.end.lo+1, 1)
 	kernel.RankSum(most, p.view, s.end.hi-1, s.end.hi, 1)
-	s.divide(p, func(x float32, j int) bool { return x < least[j] || x > most[j] })
+	s.divide(p, least, most)
 }
 
-// divide counts the coordinates that are cut from each row, and shares each column among
-// the rows that keep it.
-func (s *survey) divide(p *part, cut func(x float32, j int) bool) {
+// bounds is room for two values of each column.
+func (p *part) bounds() (least, most []float32) {
+	for i := range p.spare {
+		p.spare[i] = sizedTo(p.spare[i], len(p.view[0]))
+	}
+	return p.spare[0], p.spare[1]
+}
+
+// divide counts the coordinates in which each row is below least or above most, and shares
+// each column among the other rows.
+func (s *survey) divide(p *part, least, most []float32) {
 	if p.at == p.from {
 		p.cut = append(p.cut[:0], make([]int, s.n)...)
 		p.kept = append(p.kept[:0], make([]float64, s.n)...)
 	}
-	p.votes = append(p.votes[:0], make([]int32, len(p.view[0]))...)
+	p.votes = append(p.votes[:0], make([]int32, len(least))...)
+	votes := p.votes
 	for k, row := range p.view {
-		for j, x := range row {
-			if cut(x, j) {
-				p.cut[k]++
+		cut := 0
+		for j, x := range row[:len(votes)] {
+			if x < least[j] || x > most[j] {
+				cut++
 			} else {
-				p.votes[j]++
+				votes[j]++
 			}
 		}
+		p.cut[k] += cut
+	}
+	p.column = sizedTo(p.column, len(votes))
+	shares := p.column
+	for j, n := range votes {
+		shares[j] = 1 / float64(n)
 	}
 	for k, row := range p.view {
-		for j, x := range row {
-			if !cut(x, j) {
-				p.kept[k] += 1 / float64(p.votes[j])
+		kept := p.kept[k]
+		for j, x := range row[:len(shares)] {
+			if !(x < least[j] || x > most[j]) {
+				kept += shares[j]
 			}
 		}
+		p.kept[k] = kept
 	}
 }
 
@@ -394,6 +408,17 @@ func endSigns(s *survey, p *part) {
 		}
 	}
 	if s.end.told != nil {
-		s.divide(p, func(x float32, j int) bool { return x > 0 && p.dst[j] < 0 || x < 0 && p.dst[j] > 0 })
+		least, most := p.bounds() // of those not outvoted
+		inf := float32(math.Inf(1))
+		for j, x := range p.dst {
+			least[j], most[j] = -inf, inf
+			switch {
+			case x > 0:
+				least[j] = 0
+			case x < 0:
+				most[j] = 0
+			}
+		}
+		s.divide(p, least, most)
 	}
 }

@@ -167,7 +167,7 @@ func (s *survey) mend(p *part) error {
 func notFinite(x []float32) int { return slices.IndexFunc(x, func(v float32) bool { return v-v != 0 }) }
 
 // sizedTo is a buffer of n values, whatever they are.
-func sizedTo(x []float32, n int) []float32 { return slices.Grow(x[:0], n)[:n] }
+func sizedTo[T any](x []T, n int) []T { return slices.Grow(x[:0], n)[:n] }
 
 // put gives a part back without what it points to.
 func (p *part) put() {
