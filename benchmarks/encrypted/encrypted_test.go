@@ -204,6 +204,9 @@ func BenchmarkLatency(b *testing.B) {
 func BenchmarkBatch(b *testing.B) {
 	for _, n := range networks[:4] {
 		b.Run("net="+n.name, func(b *testing.B) {
+			if testing.Short() && n.name != "lr" && n.name != "mlp" {
+				b.Skip("a query of it takes seconds")
+			}
 			oneCore(b)
 			e, r := compile(b, n, he.Batch), rotation(b)
 			var evaluations, rotations []float64
