@@ -44,7 +44,7 @@ func TestRun(t *testing.T) {
 	for _, model := range models {
 		dir := t.TempDir()
 		file := func(name string) string { return filepath.Join(dir, name) }
-		require.NoError(t, run([]string{"-model", model, "-steps", "25", "-batch", "512", "-save", file("m.safetensors"),
+		require.NoError(t, run([]string{"-model", model, "-steps", "20", "-batch", "4096", "-save", file("m.safetensors"),
 			"-json", file("m.json"), "-plot", file("m.png"), "-checkpoint", file("c")}, io.Discard), model)
 		var res result
 		raw, err := os.ReadFile(file("m.json"))
