@@ -276,11 +276,14 @@ func (s *survey) between(a, b, k int) (d2, terms float64, exact bool) {
 	return d2, terms, true
 }
 
-// cosines are those of all pairs of the rows seen, of these squared norms; 0 with a row whose
-// norm is below 2^-126. They follow from the norms and distances of the rows after each is
+// cosines are those of all pairs of the rows seen, 0 with a row whose norm is below 2^-126,
+// and lengths the rows' squared norms. They follow from the norms and distances of the rows after each is
 // scaled by a power of two to a norm of about 1 to 2, so that how far norms differ takes
 // nothing from them.
-func (s *survey) cosines(lengths []float64) ([]float64, error) {
+func (s *survey) cosines() (alike, lengths []float64, err error) {
+	if lengths, err = s.lengthsOf(); err != nil {
+		return nil, nil, err
+	}
 	n := s.n
 	scaled := make([][]float64, n)
 	for k := range n {
@@ -313,7 +316,7 @@ func (s *survey) cosines(lengths []float64) ([]float64, error) {
 	})
 	restore()
 	if s.mix, s.seen, s.mixtures = mix, seen, mixtures; err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	d2, squares := sums[:n*n], sums[n*n:]
 	for i, x2 := range squares {
@@ -325,7 +328,7 @@ func (s *survey) cosines(lengths []float64) ([]float64, error) {
 			d2[i*n+j] = c
 		}
 	}
-	return d2, nil
+	return d2, lengths, nil
 }
 
 // origin is the barycentric coordinate of 0 in a mixture.

@@ -150,12 +150,7 @@ func (r *FoolsGold) remember(s *survey, history [][]float32, dst []float32, v *V
 	}
 	defer h.close()
 	h.sorted = true
-	lengths, err := h.lengthsOf()
-	if err != nil {
-		s.close()
-		return nil, nil, err
-	}
-	alike, err := h.cosines(lengths)
+	alike, _, err := h.cosines()
 	if err != nil {
 		s.close()
 		return nil, nil, err
@@ -208,11 +203,7 @@ func (r *FoolsGold) plan(s *survey, v *Verdict) error {
 	if !r.Forget {
 		return fmt.Errorf("aggregate: FoolsGold with a history stands alone and in memory; see Forget")
 	}
-	lengths, err := s.lengthsOf()
-	if err != nil {
-		return err
-	}
-	alike, err := s.cosines(lengths)
+	alike, _, err := s.cosines()
 	if err != nil {
 		return err
 	}
@@ -321,11 +312,7 @@ func halfway(x []float64) float64 {
 }
 
 func (r FLAME) plan(s *survey, v *Verdict) error {
-	lengths, err := s.lengthsOf()
-	if err != nil {
-		return err
-	}
-	alike, err := s.cosines(lengths)
+	alike, lengths, err := s.cosines()
 	if err != nil {
 		return err
 	}

@@ -82,9 +82,7 @@ func TestCosines(t *testing.T) {
 				require.NoError(t, err)
 				s.apply(weights)
 			}
-			lengths, err := s.lengthsOf()
-			require.NoError(t, err)
-			got, err := s.cosines(lengths)
+			got, _, err := s.cosines()
 			require.NoError(t, err)
 			for i, x := range s.order {
 				for j, y := range s.order {
@@ -200,9 +198,7 @@ func TestMixedCosines(t *testing.T) {
 		weights, err := pairs.mixture(s, nil)
 		require.NoError(t, err)
 		s.apply(weights)
-		lengths, err := s.lengthsOf()
-		require.NoError(t, err)
-		alike, err := s.cosines(lengths)
+		alike, _, err := s.cosines()
 		require.NoError(t, err)
 		for i, x := range mixed {
 			for j, y := range mixed {
