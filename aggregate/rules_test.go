@@ -701,3 +701,24 @@ func FuzzRules(f *testing.F) {
 		}
 	})
 }
+
+// A row of weight zero is left out of the sum, whose being finite then says nothing of it: it
+// is refused for what it holds all the same.
+func TestRowOfNoWeightIsSeen(t *testing.T) {
+	const d = 40_000 // more than a unit
+	for _, bad := range []float64{math.NaN(), math.Inf(1)} {
+		rows := someRows(3, 4, d)
+		rows[2][d-1] = float32(bad)
+		dst := slices.Repeat([]float32{7}, d)
+		rule := Mean{Weights: []float64{1, 2, 0, 1}}
+		_, err := rule.Aggregate(dst, rows, nil)
+		require.ErrorContains(t, err, fmt.Sprintf("row 2 holds %v at column %d", bad, d-1))
+		require.Equal(t, slices.Repeat([]float32{7}, d), dst, "nothing half-written")
+		source := ReaderSource{Columns: d}
+		for _, row := range rows {
+			source.Rows = append(source.Rows, bytes.NewReader(bytesOf(row)))
+		}
+		err = Stream(rule, source, func(int, []float32) error { return nil }, nil)
+		require.ErrorContains(t, err, "row 2 holds")
+	}
+}
