@@ -32,6 +32,11 @@ func BenchmarkRules(b *testing.B) {
 		rows := clients(n, d)
 		dst := make([]float32, d)
 		f := n / 5
+		var beside *peers
+		if *python != "" {
+			beside = startPeers(b)
+			beside.ask(b, "%d %d", n, d)
+		}
 		for _, c := range []struct {
 			name string
 			rule aggregate.Rule
@@ -48,19 +53,37 @@ func BenchmarkRules(b *testing.B) {
 				continue
 			}
 			b.Run(fmt.Sprintf("rule=%s/n=%d/d=1e6", c.name, n), func(b *testing.B) {
+				rule := func() {
+					if r, ok := c.rule.(*aggregate.CenteredClipping); ok {
+						r.Momentum = nil
+					}
+					if _, err := c.rule.Aggregate(dst, rows, nil); err != nil {
+						b.Fatal(err)
+					}
+				}
+				turns := append([]func(){rule}, readers(rows)...)
+				reads := len(turns)
+				var theirs []float64
+				if beside != nil {
+					backend := beside.faster(b, c.name, f)
+					turns = append(turns, func() {
+						seconds, reason := beside.ask(b, "%s %s %d", backend, c.name, f)
+						if reason != "" {
+							b.Fatal(reason)
+						}
+						theirs = append(theirs, seconds)
+					}, rule) // finds the page tables out of the caches: not counted
+				}
 				var seconds [][]float64
 				for b.Loop() {
-					seconds = secondsEach(append([]func(){func() {
-						if r, ok := c.rule.(*aggregate.CenteredClipping); ok {
-							r.Momentum = nil
-						}
-						if _, err := c.rule.Aggregate(dst, rows, nil); err != nil {
-							b.Fatal(err)
-						}
-					}}, readers(rows)...)...)
+					theirs = nil
+					seconds = secondsEach(turns...)
 				}
 				b.ReportMetric(1e3*median(seconds[0]), "ms")
-				b.ReportMetric(ofRead(seconds[0], seconds[1:]), "of-read")
+				b.ReportMetric(ofRead(seconds[0], seconds[1:reads]), "of-read")
+				if beside != nil {
+					b.ReportMetric(medianRatio(theirs[1:], seconds[0]), "x-beside")
+				}
 				b.ReportMetric(peer/median(seconds[0]), "x-byzfl")
 			})
 		}
