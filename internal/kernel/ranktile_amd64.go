@@ -46,6 +46,8 @@ func runsOf(n int) (network, runs int) {
 const (
 	rankTileLen  = 4096     // bytes of a row in a tile, at most
 	rankSpillLen = 4096     // bytes of room for a network's spilled values
+	rankBurstLen = 256      // that networks fetch of a row
+	rankPastLen  = 7        // rows past the last of which networks fetch
 	rankGroupLen = 4 << 10  // bytes of sorted columns at a time, of one run of rows
 	rankMergeLen = 32 << 10 // of more: each run takes its turn of a group
 )
@@ -94,7 +96,7 @@ func (s *rankTile) begin(rows [][]float32, low, network, runs int) {
 	}
 	s.input, s.low, s.network, s.runs = rows, low, network, runs
 	s.vectors = rankTileLen / s.bytes
-	if total := network * runs; cap(s.rows) < total {
+	if total := network*runs + rankPastLen; cap(s.rows) < total {
 		s.rows = make([]unsafe.Pointer, total)
 	} else {
 		s.rows = s.rows[:total]
@@ -115,12 +117,13 @@ func (s *rankTile) spill() unsafe.Pointer { return unsafe.Pointer(&s.memory[s.st
 func (s *rankTile) work() unsafe.Pointer { return unsafe.Pointer(&s.memory[s.start+rankSpillLen]) }
 
 // room is how many vectors of stride bytes are worked on together: so few that the
-// first cache has room for the rows' next lines too, but enough that each run of rows
-// has a while to fetch its own. It makes room for them.
+// first cache has room for the rows' next lines too, but, if the rows are several runs,
+// up to a burst, so that all others are sorted before a run reads what it fetched. It
+// makes room for them.
 func (s *rankTile) room(stride int) (group int) {
 	group = max(1, rankGroupLen/stride)
-	if len(s.rows) > s.network {
-		group = max(1, rankMergeLen/stride)
+	if s.runs > 1 {
+		group = max(1, min(rankMergeLen/stride, rankBurstLen/s.bytes))
 	}
 	s.grow(group * stride)
 	return group

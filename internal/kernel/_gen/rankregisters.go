@@ -24,6 +24,8 @@ type placement struct {
 	slots   int
 	load    func(row, reg int)
 	outputs map[int][]string // where a value is stored as soon as it is there
+	aside   func()           // called asides times, evenly over the network
+	asides  int
 }
 
 // place writes the network. Inputs come from load; a value in outputs is
@@ -43,8 +45,12 @@ func (p *placement) place(registers int, order, keep []int) (kept []int) {
 	for _, v := range keep {
 		p.uses[v] = append(p.uses[v], len(order))
 	}
+	aside := 0
 	for t, v := range order {
 		x := p.net.values[v]
+		for ; aside*len(order) < p.asides*(t+1); aside++ {
+			p.aside()
+		}
 		if x.op == "" {
 			p.reg[v] = p.take(t)
 			p.load(x.a, p.reg[v])
