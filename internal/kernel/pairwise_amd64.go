@@ -15,6 +15,12 @@ func distances512(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahe
 func distances256(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)
 
 //go:noescape
+func distancesOwn512(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)
+
+//go:noescape
+func distancesOwn256(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)
+
+//go:noescape
 func distancesTo512(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)
 
 //go:noescape
@@ -77,6 +83,20 @@ func distances4(level Level, x, y *[4]unsafe.Pointer, first, n int, sums *float6
 	return added
 }
 
+// ownPairs are the pairs of four rows, in the order of distancesOwn.
+var ownPairs = [...][2]int{{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3}}
+
+// distancesOwn are the distances of four rows among themselves, but for those out of range,
+// and the bits of the others.
+func distancesOwn(level Level, x *[4]unsafe.Pointer, first, n int, ahead, ahead2 unsafe.Pointer) (sums [8]float64, added int) {
+	if level == AVX512 {
+		added = distancesOwn512(&x[0], nil, first, n, &sums[0], 4, ahead, ahead2)
+	} else {
+		added = distancesOwn256(&x[0], nil, first, n, &sums[0], 4, ahead, ahead2)
+	}
+	return sums, added
+}
+
 const allAdded = 1<<16 - 1
 
 // fewTiles is the number of rows up to which tiles are so few that each must fetch two
@@ -113,7 +133,18 @@ func squaredDistances(dst []float64, rows [][]float32) {
 		}
 		for i := 0; i < n; i += 4 {
 			x := (*[4]unsafe.Pointer)(t.rows[i:])
-			for j := i; j < n; j += 4 {
+			sums, own := distancesOwn(level, x, 4*first, count, ahead(), second())
+			for k, pair := range ownPairs {
+				r, c := i+pair[0], i+pair[1]
+				switch {
+				case c >= n:
+				case own>>k&1 == 1:
+					dst[r*n+c] += sums[k]
+				default:
+					dst[r*n+c] += distanceExact(rows[r][first:first+count], rows[c][first:first+count])
+				}
+			}
+			for j := i + 4; j < n; j += 4 {
 				y := (*[4]unsafe.Pointer)(t.rows[j:])
 				one, two := ahead(), second()
 				var added int
@@ -123,19 +154,16 @@ func squaredDistances(dst []float64, rows [][]float32) {
 					var edge [16]float64
 					added = distances4(level, x, y, 4*first, count, &edge[0], 4, one, two)
 					for k, s := range edge {
-						if r, c := i+k/4, j+k%4; r < n && c < n && r != c {
+						if r, c := i+k/4, j+k%4; c < n {
 							dst[r*n+c] += s
 						}
 					}
-				}
-				if i == j {
-					added |= 0x8421 // distances of rows to themselves
 				}
 				if added == allAdded {
 					continue
 				}
 				for k := range 16 {
-					if r, c := i+k/4, j+k%4; added>>k&1 == 0 && r < n && c < n {
+					if r, c := i+k/4, j+k%4; added>>k&1 == 0 && c < n {
 						dst[r*n+c] += distanceExact(rows[r][first:first+count], rows[c][first:first+count])
 					}
 				}

@@ -6,21 +6,23 @@ import (
 )
 
 func init() {
-	register("pairwise", writeFor(distances, distancesTo, addRows, mixRows))
+	register("pairwise", writeFor(distances, distancesOwn, distancesTo, addRows, mixRows))
 }
 
-// A distanceTile is the squared distances of rows rows to columns others, each
-// in an accumulator of its own, so that a pair's bits do not depend on its place.
+// A distanceTile is the squared distances of rows rows to columns others, or among
+// themselves, each in an accumulator of its own, so that a pair's bits do not depend on
+// its place.
 type distanceTile struct {
 	rows, columns int
+	own           bool
 	temps         []int
 }
 
 func distanceTileOf(v vec) distanceTile {
 	if v.bits == 512 {
-		return distanceTile{4, 4, []int{21, 22, 23, 24, 25, 26, 27, 28}}
+		return distanceTile{4, 4, false, []int{21, 22, 23, 24, 25, 26, 27, 28}}
 	}
-	return distanceTile{4, 2, []int{11, 12, 13}}
+	return distanceTile{4, 2, false, []int{11, 12, 13}}
 }
 
 // pointAhead is how many bytes before it reads them distancesTo fetches a row's next
@@ -32,6 +34,15 @@ const pointAhead = 512
 // Those out of range it leaves: it returns the bits of those added, row by row.
 // Meanwhile it fetches n elements at ahead, and AVX-512 at ahead2.
 func distances(f *vectorFile, v vec) { distanceTileOf(v).write(f, v, "distances") }
+
+// distancesOwn does the same for the six pairs of four rows, x: 01, 02, 03, 12 to the first
+// row of sums, 13 and 23 to the second, and their bits in that order.
+func distancesOwn(f *vectorFile, v vec) {
+	t := distanceTileOf(v)
+	t.own, t.columns = true, 4
+	t.temps = []int{12, 13, 14}
+	t.write(f, v, "distancesOwn")
+}
 
 // distancesTo does the same for four rows and one other, and fetches the four rows'
 // own elements.
@@ -54,11 +65,16 @@ func (t distanceTile) write(f *vectorFile, v vec, name string) {
 		f.op("MOVQ %d(AX), %s", 8*i, x[i])
 	}
 	for j := range t.columns {
-		f.op("MOVQ %d(BX), %s", 8*j, y[j])
+		if !t.own {
+			f.op("MOVQ %d(BX), %s", 8*j, y[j])
+		}
 	}
 	f.op("MOVQ ahead+48(FP), AX")
 	f.op("MOVQ ahead2+56(FP), BX")
 	pairs := t.rows * t.columns
+	if t.own {
+		pairs = 8 // two are none
+	}
 	for i := range pairs {
 		f.op("VXORPS %s, %s, %s", v.reg(i), v.reg(i), v.reg(i))
 	}
@@ -74,20 +90,36 @@ func (t distanceTile) write(f *vectorFile, v vec, name string) {
 				f.op("VMASKMOVPS (%s)(DX*1), Y15, %s", base, v.reg(reg))
 			}
 		}
+		next := 0
+		add := func(a, b, pair int) {
+			d := v.reg(t.temps[next%len(t.temps)])
+			next++
+			f.op("VSUBPS %s, %s, %s", v.reg(b), v.reg(a), d)
+			f.op("VFMADD231PS %s, %s, %s", d, d, v.reg(pair))
+		}
+		if t.own {
+			for i := range t.rows {
+				load(x[i], column+i)
+			}
+			pair := 0
+			for i := range t.rows {
+				for j := i + 1; j < t.rows; j++ {
+					add(column+i, column+j, pair)
+					pair++
+				}
+			}
+			return
+		}
 		for j := range t.columns {
 			load(y[j], column+j)
 		}
-		next := 0
 		for i := range t.rows {
 			load(x[i], row)
 			if t.columns == 1 && !masked {
 				f.op("PREFETCHT0 %d(%s)(DX*1)", pointAhead, x[i])
 			}
 			for j := range t.columns {
-				d := v.reg(t.temps[next%len(t.temps)])
-				next++
-				f.op("VSUBPS %s, %s, %s", v.reg(column+j), v.reg(row), d)
-				f.op("VFMADD231PS %s, %s, %s", d, d, v.reg(i*t.columns+j))
+				add(row, column+j, i*t.columns+j)
 			}
 		}
 	}
@@ -100,7 +132,7 @@ func (t distanceTile) write(f *vectorFile, v vec, name string) {
 		f.op("PREFETCHT1 (AX)")
 		f.op("ADDQ $%d, AX", v.bytes())
 	}
-	if t.columns > 1 && v.bits == 512 {
+	if t.columns > 1 && (v.bits == 512 || t.own) {
 		f.op("PREFETCHT1 (BX)")
 		f.op("ADDQ $%d, BX", v.bytes())
 	}
