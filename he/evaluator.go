@@ -180,6 +180,8 @@ type worker struct {
 	linear  *hefloat.LinearTransformationEvaluator
 	poly    *hefloat.PolynomialEvaluator
 	mask    *ring.UniformSampler
+	noise   ring.Poly        // room for a mask
+	product *rlwe.Ciphertext // room for products before they are rescaled
 }
 
 func newWorker(c *circuit, keys rlwe.EvaluationKeySet) *worker {
@@ -195,7 +197,8 @@ func (w *worker) finish() {
 	if err != nil {
 		panic("he: no randomness: " + err.Error())
 	}
-	w.mask = ring.NewUniformSampler(prng, w.circuit.params.RingQ().AtLevel(0))
+	first := w.circuit.params.RingQ().AtLevel(0)
+	w.mask, w.noise = ring.NewUniformSampler(prng, first), first.NewPoly()
 }
 
 // copy makes a worker for another goroutine.
@@ -254,9 +257,14 @@ func (w *worker) operate(op *circuitOp, level int, inputs, values []*rlwe.Cipher
 			return nil, err
 		}
 	}
-	if err := w.eval.Rescale(y, y); err != nil {
+	out := y
+	if op.taps != nil || op.lone != nil { // products are in the worker's room
+		out = hefloat.NewCiphertext(params, 1, level)
+	}
+	if err := w.eval.Rescale(y, out); err != nil {
 		return nil, err
 	}
+	y = out
 	if len(op.folds) > 0 {
 		t := hefloat.NewCiphertext(params, 1, y.Level())
 		for _, f := range op.folds {
@@ -271,10 +279,18 @@ func (w *worker) operate(op *circuitOp, level int, inputs, values []*rlwe.Cipher
 	return y, nil
 }
 
-// products is Σ in[i]·weights[i] at the level.
+// products is Σ in[i]·weights[i] at the level, in the worker's room: the next call
+// overwrites it.
 func (w *worker) products(in []*rlwe.Ciphertext, weights []ring.Poly, level int) *rlwe.Ciphertext {
-	y := hefloat.NewCiphertext(w.circuit.params, 1, level)
-	*y.MetaData = *in[0].MetaData
+	if w.product == nil {
+		w.product = hefloat.NewCiphertext(w.circuit.params, 1, w.circuit.params.MaxLevel())
+	}
+	y := &rlwe.Ciphertext{}
+	y.MetaData = in[0].MetaData.CopyNew()
+	for _, v := range w.product.Value {
+		v.Resize(level)
+		y.Value = append(y.Value, v)
+	}
 	r := w.circuit.params.RingQ().AtLevel(level)
 	for i, p := range weights {
 		for j := range y.Value {
@@ -316,7 +332,8 @@ func (w *worker) activate(step *circuitStep, z *rlwe.Ciphertext) (*rlwe.Cipherte
 func (w *worker) hide(z *rlwe.Ciphertext) {
 	r := w.circuit.params.RingQ().AtLevel(0)
 	gap := w.circuit.params.MaxSlots() / w.circuit.width
-	mask := w.mask.ReadNew()
+	mask := w.noise
+	w.mask.Read(mask)
 	for i := 0; i < len(mask.Coeffs[0]); i += gap {
 		mask.Coeffs[0][i] = 0
 	}

@@ -230,8 +230,8 @@ func (s *Schema) workerMemory() int64 {
 	// rlwe.Evaluator: a ciphertext of degree 2, six polynomials of both moduli, one for
 	// each digit, one for inverse transforms and a row. ring.BasisExtender: one of each
 	// modulus. ckks.Evaluator: three. ckks.Encoder: one, pointers and complex numbers. The
-	// mask and the sampler's bytes.
-	rows := 3*q + 6*(q+p) + q*(q+p) + q + 1 + q + p + 3*q + q + 5 + 3
+	// mask and the sampler's bytes. Products: a ciphertext.
+	rows := 3*q + 6*(q+p) + q*(q+p) + q + 1 + q + p + 3*q + q + 5 + 3 + 2*q
 	return int64(rows) * s.rowMemory()
 }
 
