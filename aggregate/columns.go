@@ -181,7 +181,12 @@ func endRanks(s *survey, p *part) {
 	if s.end.told != nil {
 		s.countCut(p)
 	}
-	kernel.RankSum(p.dst, p.view, s.end.lo, s.end.hi, s.end.scale)
+	s.saw(p, kernel.RankSum(p.dst, p.view, s.end.lo, s.end.hi, s.end.scale))
+}
+
+// saw marks a block as sound if the unmixed rows were seen to be finite and the result is.
+func (s *survey) saw(p *part, finite bool) {
+	p.sound = finite && s.mix == nil && kernel.AllFinite(p.dst)
 }
 
 // mendRanks makes values that are not finite again, the means of ranks lo to hi-1.
@@ -216,7 +221,7 @@ func endTrimmed(s *survey, p *part) {
 	if s.end.told != nil {
 		s.countCut(p)
 	}
-	kernel.TrimmedSum(p.dst, p.view, s.end.lo, s.end.scale)
+	s.saw(p, kernel.TrimmedSum(p.dst, p.view, s.end.lo, s.end.scale))
 }
 
 // countCut counts the coordinates in which each row is below rank lo or above rank
@@ -352,7 +357,7 @@ func mendAround(s *survey, p *part) {
 
 func endAround(s *survey, p *part) {
 	s.look(p)
-	kernel.MeanAround(p.dst, p.view, s.end.lo)
+	s.saw(p, kernel.MeanAround(p.dst, p.view, s.end.lo))
 }
 
 // SignMajority is, in each coordinate, Scale with the sign that more rows have, or 0

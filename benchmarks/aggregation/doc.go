@@ -18,6 +18,9 @@
 //	         package slices (timed on fewer columns)
 //	x-byzfl  speed as a multiple of the faster of ByzFL's two back ends, whose
 //	         seconds were taken on another machine of this kind
+//	x-beside the same, with the library calls of those back ends made in turns in
+//	         the same run, by an interpreter that -python names:
+//	         go test -run '^$' -bench Rules -cpu 1 ./benchmarks/aggregation -python python3
 //	x-gonum  speed as a multiple of gonum's floats.Distance of every pair
 //
 // Names carry parameters as k=v: n clients, d coordinates, isa the level that

@@ -27,14 +27,15 @@ const fewestHalved = 33
 // multiplied by scale. The sum of values near the largest float32 overflows to
 // an infinity.
 //
+// It says whether it happened to see that all values of the rows are finite; that it did
+// not says nothing.
+//
 // dst may be one of the rows. It panics unless there are 1 to 1024 rows of
 // dst's length and 0 <= lo < hi <= len(rows), and if dst overlaps a row in part.
-func RankSum(dst []float32, rows [][]float32, lo, hi int, scale float32) {
+func RankSum(dst []float32, rows [][]float32, lo, hi int, scale float32) (finite bool) {
 	checkRows(dst, rows)
 	checkRanks(lo, hi, len(rows))
-	if len(dst) > 0 {
-		rankSum(dst, rows, lo, hi, scale)
-	}
+	return len(dst) == 0 || rankSum(dst, rows, lo, hi, scale)
 }
 
 // TrimmedSum is RankSum of the ranks cut to n-cut-1 of n rows, in less time if there are
@@ -47,18 +48,17 @@ func RankSum(dst []float32, rows [][]float32, lo, hi int, scale float32) {
 // the order of k: max(a[k], b[cut-1-k]) and min(a[A-cut+k], b[B-1-k]) for k < cut,
 // a[cut+k] for k < A-2·cut and b[cut+k] for k < B-2·cut; and then (c0+c1)+(c2+c3).
 //
+// It says of finite values what RankSum does.
+//
 // dst may be one of the rows. It panics unless there are 1 to 1024 rows of dst's
 // length and 0 <= 2·cut < len(rows), and if dst overlaps a row in part.
-func TrimmedSum(dst []float32, rows [][]float32, cut int, scale float32) {
+func TrimmedSum(dst []float32, rows [][]float32, cut int, scale float32) (finite bool) {
 	n := len(rows)
 	if n < fewestHalved || cut < 1 || cut > n/4 {
-		RankSum(dst, rows, cut, n-cut, scale)
-		return
+		return RankSum(dst, rows, cut, n-cut, scale)
 	}
 	checkRows(dst, rows)
-	if len(dst) > 0 {
-		trimmedSum(dst, rows, cut, scale)
-	}
+	return len(dst) == 0 || trimmedSum(dst, rows, cut, scale)
 }
 
 // MeanAround writes to dst, for each column, the mean of the m values nearest
@@ -71,16 +71,14 @@ func TrimmedSum(dst []float32, rows [][]float32, cut int, scale float32) {
 // float32 in the order of their ranks modulo m, those of residues below n-m and
 // the others apart, each from +0; the two sums are added and divided by m. The
 // result has the same bits on every level and architecture. Columns with NaN or
-// infinities hold an unspecified value.
+// infinities hold an unspecified value. It says of finite values what RankSum does.
 //
 // dst may be one of the rows. It panics unless there are 1 to 1024 rows of
 // dst's length and 1 <= m <= len(rows), and if dst overlaps a row in part.
-func MeanAround(dst []float32, rows [][]float32, m int) {
+func MeanAround(dst []float32, rows [][]float32, m int) (finite bool) {
 	checkRows(dst, rows)
 	checkRanks(0, m, len(rows))
-	if len(dst) > 0 {
-		meanAround(dst, rows, m)
-	}
+	return len(dst) == 0 || meanAround(dst, rows, m)
 }
 
 // SortColumns writes the rows with each column sorted, ascending in the order

@@ -4,27 +4,27 @@ package kernel
 
 import "unsafe"
 
-func rankSum(dst []float32, rows [][]float32, lo, hi int, scale float32) {
+func rankSum(dst []float32, rows [][]float32, lo, hi int, scale float32) (finite bool) {
 	n := len(rows)
 	if current == Generic {
 		rankSumGeneric(dst, rows, lo, hi, scale)
-		return
+		return false
 	}
 	if n == 1 {
 		Scale(dst, scale, rows[0])
-		return
+		return false
 	}
 	s := rankTiles.Get().(*rankTile)
 	defer s.done()
 	if n > maxNetwork {
 		if hi-lo <= 2 {
 			s.rankOfHalves(dst, rows, lo, hi, scale)
-			return
+			return s.finite()
 		}
 		s.eachSorted(rows, dst, func(base unsafe.Pointer, stride, vectors int, out []float32, _ int) {
 			addRanks(s.level, unsafe.Add(base, lo*s.bytes), stride, vectors, hi-lo, &out[0], scale)
 		})
-		return
+		return s.finite()
 	}
 	// The padding puts rank lo on the lower of the network's middle ranks.
 	network := networkOf(n)
@@ -33,17 +33,18 @@ func rankSum(dst []float32, rows [][]float32, lo, hi int, scale float32) {
 		s.each(dst, func(vectors int, out []float32, _ int) {
 			middleRows(s.level, network, &s.rows[0], vectors, &out[0], s.spill(), hi-lo-1, scale)
 		})
-		return
+		return false // the network has no ends
 	}
 	s.eachSorted(rows, dst, func(base unsafe.Pointer, stride, vectors int, out []float32, _ int) {
 		addRanks(s.level, unsafe.Add(base, lo*s.bytes), stride, vectors, hi-lo, &out[0], scale)
 	})
+	return s.finite()
 }
 
-func meanAround(dst []float32, rows [][]float32, m int) {
+func meanAround(dst []float32, rows [][]float32, m int) (finite bool) {
 	if current == Generic || len(rows) == 1 {
 		meanAroundGeneric(dst, rows, m)
-		return
+		return false
 	}
 	s := rankTiles.Get().(*rankTile)
 	defer s.done()
@@ -51,6 +52,7 @@ func meanAround(dst []float32, rows [][]float32, m int) {
 	s.eachSorted(rows, dst, func(base unsafe.Pointer, stride, vectors int, out []float32, _ int) {
 		addAround(s.level, base, stride, vectors, n, m, (n-1)/2*s.bytes, n/2*s.bytes, &out[0])
 	})
+	return s.finite()
 }
 
 func sortColumns(dst []float32, ld int, rows [][]float32) {
@@ -91,6 +93,7 @@ func (s *rankTile) eachSorted(rows [][]float32, dst []float32, f func(base unsaf
 				s.sortRun(run, v, count, unsafe.Add(base, run*network*s.bytes), stride)
 			}
 			s.merge(base, stride, count, network, runs)
+			s.bound(base, stride, count, len(rows))
 			part := out
 			if dst != nil {
 				part = out[v*s.lanes:]
@@ -130,7 +133,9 @@ func (s *rankTile) rankOfHalves(dst []float32, rows [][]float32, lo, hi int, sca
 				s.sortRun(run, v, count, unsafe.Add(base, h*size+(1+place*network)*s.bytes), stride)
 			}
 			for h := range 2 {
-				s.merge(unsafe.Add(base, h*size+s.bytes), stride, count, network, runs/2)
+				sorted := unsafe.Add(base, h*size+s.bytes)
+				s.merge(sorted, stride, count, network, runs/2)
+				s.bound(sorted, stride, count, min(half, len(rows)-h*half))
 			}
 			if lo+1 == half && hi-lo == 2 {
 				middleOfTwo(s.level, unsafe.Add(base, s.bytes), stride, count,
@@ -152,10 +157,10 @@ func (s *rankTile) rankOfHalves(dst []float32, rows [][]float32, lo, hi int, sca
 // trimmedSum sorts the rows in two halves and adds up what is in neither cut: of the
 // 2·cut values at the ends of both halves, cut are the least, and pairing those of
 // one half, ascending, with those of the other, descending, each pair holds one.
-func trimmedSum(dst []float32, rows [][]float32, cut int, scale float32) {
+func trimmedSum(dst []float32, rows [][]float32, cut int, scale float32) (finite bool) {
 	if current == Generic {
 		trimmedSumGeneric(dst, rows, cut, scale)
-		return
+		return false
 	}
 	s := rankTiles.Get().(*rankTile)
 	defer s.done()
@@ -188,9 +193,12 @@ func trimmedSum(dst []float32, rows [][]float32, cut int, scale float32) {
 			other := unsafe.Add(base, half*s.bytes)
 			s.merge(base, stride, count, network, runs/2)
 			s.merge(other, stride, count, network, runs/2)
+			s.bound(base, stride, count, a)
+			s.bound(other, stride, count, b)
 			addBetween(s.level, base, stride, count, other, cut, (a-cut)*s.bytes, (b-cut)*s.bytes, b-2*cut, &out[v*s.lanes], scale)
 		}
 	})
+	return s.finite()
 }
 
 // merge merges sorted runs, a power of two in number, that lie one after the

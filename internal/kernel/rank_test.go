@@ -441,3 +441,48 @@ func FuzzRanks(f *testing.F) {
 		}
 	})
 }
+
+// TestRanksSeeFinite puts one value that is not finite, or the greatest that is, at every
+// place of the rows in turn. Where columns are sorted, finite ones must be seen to be.
+func TestRanksSeeFinite(t *testing.T) {
+	notFinite := []float32{float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN()), math.Float32frombits(0xffc00001),
+		math.Float32frombits(math.MaxInt32), math.Float32frombits(math.MaxUint32)}
+	finite := []float32{math.MaxFloat32, -math.MaxFloat32}
+	for _, level := range Levels() {
+		defer Use(level)()
+		for _, n := range []int{2, 5, 10, 25, 33, 50, 64, 65, 100, 129, 200, 301} {
+			const columns = 87 // whole vectors and a part of one
+			r := rand.New(rand.NewPCG(9, uint64(n)))
+			rows := guardedRows(r, n, columns, finiteEdges)
+			dst := make([]float32, columns)
+			calls := map[string]func() bool{
+				"median":  func() bool { return RankSum(dst, rows, (n-1)/2, n/2+1, 1) },
+				"rank":    func() bool { return RankSum(dst, rows, n-1, n, 1) },
+				"trimmed": func() bool { return TrimmedSum(dst, rows, (n-1)/5, 1) },
+				"around":  func() bool { return MeanAround(dst, rows, n-n/5) },
+			}
+			sorts := map[string]bool{"median": n > maxNetworkRows, "trimmed": n >= 5, "around": true}
+			for name, call := range calls {
+				if level != Generic && sorts[name] {
+					require.True(t, call(), "%s of %d rows on %v", name, n, level)
+				}
+				for k := range 300 {
+					i, j := r.IntN(n), r.IntN(columns)
+					if k < 2*n {
+						i = k / 2
+					}
+					was, bad := rows[i][j], notFinite[k%len(notFinite)]
+					rows[i][j] = bad
+					require.False(t, call(), "%s of %d rows on %v, %v at %d, %d", name, n, level, bad, i, j)
+					if rows[i][j] = finite[k%2]; level != Generic && sorts[name] {
+						require.True(t, call(), "%s of %d rows on %v, %v at %d, %d", name, n, level, rows[i][j], i, j)
+					}
+					rows[i][j] = was
+				}
+			}
+		}
+	}
+}
+
+// maxNetworkRows is up to how many rows a median needs no sorted columns.
+const maxNetworkRows = 64

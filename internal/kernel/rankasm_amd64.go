@@ -76,6 +76,12 @@ func copyRanks512(base unsafe.Pointer, stride, vectors, rows int, dst *float32, 
 //go:noescape
 func copyRanks256(base unsafe.Pointer, stride, vectors, rows int, dst *float32, ld int)
 
+//go:noescape
+func boundKeys512(base unsafe.Pointer, stride, vectors, first, last int, ends unsafe.Pointer)
+
+//go:noescape
+func boundKeys256(base unsafe.Pointer, stride, vectors, first, last int, ends unsafe.Pointer)
+
 func sortRows(level Level, network int, rows *unsafe.Pointer, first, vectors int, out unsafe.Pointer, stride int, spill unsafe.Pointer) {
 	if level == AVX512 {
 		sortRows512(network, rows, first, vectors, out, stride, spill)
@@ -169,5 +175,13 @@ func copyRanks(level Level, base unsafe.Pointer, stride, vectors, rows int, dst 
 		copyRanks512(base, stride, vectors, rows, dst, ld)
 	} else {
 		copyRanks256(base, stride, vectors, rows, dst, ld)
+	}
+}
+
+func boundKeys(level Level, base unsafe.Pointer, stride, vectors, first, last int, ends unsafe.Pointer) {
+	if level == AVX512 {
+		boundKeys512(base, stride, vectors, first, last, ends)
+	} else {
+		boundKeys256(base, stride, vectors, first, last, ends)
 	}
 }

@@ -3849,3 +3849,49 @@ rows:
 	JNZ vector
 	VZEROUPPER
 	RET
+
+// func boundKeys512(base unsafe.Pointer, stride int, vectors int, first int, last int, ends unsafe.Pointer)
+TEXT ·boundKeys512(SB), NOSPLIT, $0-48
+	MOVQ base+0(FP), SI
+	MOVQ stride+8(FP), DX
+	MOVQ vectors+16(FP), CX
+	MOVQ first+24(FP), R8
+	MOVQ last+32(FP), R9
+	MOVQ ends+40(FP), R10
+	MOVL $0x7fffffff, AX
+	VPBROADCASTD AX, Z31
+	PCALIGN $32
+vector:
+	VMOVDQU64 (SI)(R8*1), Z0
+	VPMINSD (R10), Z0, Z0
+	VMOVDQU64 Z0, (R10)
+	VMOVDQU64 (SI)(R9*1), Z1
+	VPMAXSD 64(R10), Z1, Z1
+	VMOVDQU64 Z1, 64(R10)
+	ADDQ DX, SI
+	DECQ CX
+	JNZ vector
+	VZEROUPPER
+	RET
+
+// func boundKeys256(base unsafe.Pointer, stride int, vectors int, first int, last int, ends unsafe.Pointer)
+TEXT ·boundKeys256(SB), NOSPLIT, $0-48
+	MOVQ base+0(FP), SI
+	MOVQ stride+8(FP), DX
+	MOVQ vectors+16(FP), CX
+	MOVQ first+24(FP), R8
+	MOVQ last+32(FP), R9
+	MOVQ ends+40(FP), R10
+	PCALIGN $32
+vector:
+	VMOVDQU (SI)(R8*1), Y0
+	VPMINSD (R10), Y0, Y0
+	VMOVDQU Y0, (R10)
+	VMOVDQU (SI)(R9*1), Y1
+	VPMAXSD 64(R10), Y1, Y1
+	VMOVDQU Y1, 64(R10)
+	ADDQ DX, SI
+	DECQ CX
+	JNZ vector
+	VZEROUPPER
+	RET

@@ -68,6 +68,7 @@ type rankTile struct {
 	start        int       // of what is aligned in memory
 	tail         []float32 // the last columns, fewer than a vector
 	out          [16]float32
+	ends         [2][16]int32             // the least and the greatest keys of sorted columns, by lane
 	below, above [rankTileLen / 4]float32 // padding
 }
 
@@ -96,6 +97,9 @@ func (s *rankTile) begin(rows [][]float32, low, network, runs int) {
 	}
 	s.input, s.low, s.network, s.runs = rows, low, network, runs
 	s.vectors = rankTileLen / s.bytes
+	for i := range s.ends[0] {
+		s.ends[0][i], s.ends[1][i] = math.MaxInt32, math.MinInt32
+	}
 	if total := network*runs + rankPastLen; cap(s.rows) < total {
 		s.rows = make([]unsafe.Pointer, total)
 	} else {
@@ -157,7 +161,7 @@ func (s *rankTile) each(dst []float32, f func(vectors int, out []float32, column
 			continue
 		}
 		tail := s.tail[i*s.lanes : (i+1)*s.lanes]
-		copy(tail, row[column:])
+		clear(tail[copy(tail, row[column:]):])
 		s.rows[s.low+i] = unsafe.Pointer(&tail[0])
 	}
 	f(1, s.out[:s.lanes], column)
@@ -183,4 +187,19 @@ func (s *rankTile) point(offset int) {
 // sortRun sorts count vectors, from vector v of the tile on, of a run.
 func (s *rankTile) sortRun(run, v, count int, out unsafe.Pointer, stride int) {
 	sortRows(s.level, s.network, &s.rows[run*s.network], v*s.bytes, count, out, stride, s.spill())
+}
+
+// bound takes account of count vectors of rows sorted columns from base on.
+func (s *rankTile) bound(base unsafe.Pointer, stride, count, rows int) {
+	boundKeys(s.level, base, stride, count, 0, (rows-1)*s.bytes, unsafe.Pointer(&s.ends))
+}
+
+// finite says whether all columns were sorted and hold finite values alone.
+func (s *rankTile) finite() bool {
+	for i := range s.lanes {
+		if s.ends[0][i] > s.ends[1][i] || s.ends[0][i] < rankKey(-math.MaxFloat32) || s.ends[1][i] > rankKey(math.MaxFloat32) {
+			return false
+		}
+	}
+	return true
 }

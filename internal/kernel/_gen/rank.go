@@ -29,7 +29,7 @@ var sortSizes = []int{
 
 func init() {
 	register("rank", writeFor(fetchRow, sortRows, middleRows))
-	register("rankmerge", writeFor(mergeFirst, mergeHalve4, mergeHalve2, mergeLast, rankOfTwo, middleOfTwo, addRanks, addBetween, addAround, copyRanks))
+	register("rankmerge", writeFor(mergeFirst, mergeHalve4, mergeHalve2, mergeLast, rankOfTwo, middleOfTwo, addRanks, addBetween, addAround, copyRanks, boundKeys))
 }
 
 // keys turns the float32 of a register into integers of the same order, and
@@ -649,5 +649,19 @@ func copyRanks(f *vectorFile, v vec) {
 		f.op("DECQ BX")
 		f.op("JNZ rows")
 		f.op("ADDQ $%d, DI", v.bytes())
+	})
+}
+
+// boundKeys lowers the keys at ends to those of the vectors' rows first bytes from base on,
+// and raises those 64 bytes on to those last bytes from it.
+func boundKeys(f *vectorFile, v vec) {
+	move := (&placement{v: v}).move()
+	overVectors(f, v, "boundKeys", []word{{"first", "int", "R8"}, {"last", "int", "R9"}, {"ends", "unsafe.Pointer", "R10"}}, "", func() {
+		f.op("%s (SI)(R8*1), %s", move, v.reg(0))
+		f.op("VPMINSD (R10), %s, %s", v.reg(0), v.reg(0))
+		f.op("%s %s, (R10)", move, v.reg(0))
+		f.op("%s (SI)(R9*1), %s", move, v.reg(1))
+		f.op("VPMAXSD 64(R10), %s, %s", v.reg(1), v.reg(1))
+		f.op("%s %s, 64(R10)", move, v.reg(1))
 	})
 }
