@@ -242,29 +242,22 @@ func (w *worker) run(inputs []*rlwe.Ciphertext) (*rlwe.Ciphertext, error) {
 func (w *worker) operate(op *circuitOp, level int, inputs, values []*rlwe.Ciphertext) (*rlwe.Ciphertext, error) {
 	params := w.circuit.params
 	var y *rlwe.Ciphertext
+	var err error
 	switch {
 	case op.taps != nil:
-		y = w.products(inputs[op.first:], op.taps, level+1)
-		y.Scale = params.DefaultScale().Mul(op.scale)
+		y, err = w.products(inputs[op.first:], op.taps, level, params.DefaultScale().Mul(op.scale))
 	case op.lone != nil:
 		in := values[op.from]
-		y = w.products([]*rlwe.Ciphertext{in}, []ring.Poly{*op.lone}, level+1)
-		y.Scale = in.Scale.Mul(op.scale)
+		y, err = w.products([]*rlwe.Ciphertext{in}, []ring.Poly{*op.lone}, level, in.Scale.Mul(op.scale))
 	default:
 		// One transformation a call: lattigo's EvaluateMany corrupts those after the first.
-		var err error
-		if y, err = w.linear.EvaluateNew(values[op.from], op.linear); err != nil {
-			return nil, err
+		if y, err = w.linear.EvaluateNew(values[op.from], op.linear); err == nil {
+			err = w.eval.Rescale(y, y)
 		}
 	}
-	out := y
-	if op.taps != nil || op.lone != nil { // products are in the worker's room
-		out = hefloat.NewCiphertext(params, 1, level)
-	}
-	if err := w.eval.Rescale(y, out); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	y = out
 	if len(op.folds) > 0 {
 		t := hefloat.NewCiphertext(params, 1, y.Level())
 		for _, f := range op.folds {
@@ -279,19 +272,20 @@ func (w *worker) operate(op *circuitOp, level int, inputs, values []*rlwe.Cipher
 	return y, nil
 }
 
-// products is Σ in[i]·weights[i] at the level, in the worker's room: the next call
-// overwrites it.
-func (w *worker) products(in []*rlwe.Ciphertext, weights []ring.Poly, level int) *rlwe.Ciphertext {
+// products is Σ in[i]·weights[i], of a scale, rescaled to the level.
+func (w *worker) products(in []*rlwe.Ciphertext, weights []ring.Poly, level int, scale rlwe.Scale) (*rlwe.Ciphertext, error) {
+	params := w.circuit.params
 	if w.product == nil {
-		w.product = hefloat.NewCiphertext(w.circuit.params, 1, w.circuit.params.MaxLevel())
+		w.product = hefloat.NewCiphertext(params, 1, params.MaxLevel())
 	}
 	y := &rlwe.Ciphertext{}
 	y.MetaData = in[0].MetaData.CopyNew()
+	y.Scale = scale
 	for _, v := range w.product.Value {
-		v.Resize(level)
+		v.Resize(level + 1)
 		y.Value = append(y.Value, v)
 	}
-	r := w.circuit.params.RingQ().AtLevel(level)
+	r := params.RingQ().AtLevel(level + 1)
 	for i, p := range weights {
 		for j := range y.Value {
 			if i == 0 {
@@ -301,7 +295,8 @@ func (w *worker) products(in []*rlwe.Ciphertext, weights []ring.Poly, level int)
 			}
 		}
 	}
-	return y
+	out := hefloat.NewCiphertext(params, 1, level)
+	return out, w.eval.Rescale(y, out)
 }
 
 func (w *worker) activate(step *circuitStep, z *rlwe.Ciphertext) (*rlwe.Ciphertext, error) {

@@ -220,7 +220,7 @@ func (s *Schema) rowMemory() int64 { return 8<<s.params.LogN + 256 }
 // sent, with the bytes that are read or written.
 func (s *Schema) queryMemory() int64 {
 	query := s.ciphertexts() * 2 * len(s.params.Q)
-	answer := s.answers() * (s.degree + 1) * (s.level + 2) // the last rescaling's prime is kept
+	answer := s.answers() * (s.degree + 1) * (s.level + 2) // rescaling in place keeps a prime more
 	return 1<<16 + int64(max(query, answer)+1)*s.rowMemory()
 }
 
@@ -230,7 +230,8 @@ func (s *Schema) workerMemory() int64 {
 	// rlwe.Evaluator: a ciphertext of degree 2, six polynomials of both moduli, one for
 	// each digit, one for inverse transforms and a row. ring.BasisExtender: one of each
 	// modulus. ckks.Evaluator: three. ckks.Encoder: one, pointers and complex numbers. The
-	// mask and the sampler's bytes. Products: a ciphertext.
+	// mask and the sampler's bytes. Products, in latency mode: a
+	// ciphertext.
 	rows := 3*q + 6*(q+p) + q*(q+p) + q + 1 + q + p + 3*q + q + 5 + 3 + 2*q
 	return int64(rows) * s.rowMemory()
 }
@@ -258,7 +259,7 @@ func (c *circuit) rows(aux int) int {
 	kept, peak := 0, 0
 	for k := range c.steps {
 		step := &c.steps[k]
-		z := 2 * (step.level + 2) // rescaling keeps the prime that it divides by
+		z := 2 * (step.level + 2) // rescaling in place keeps the prime that it divides by
 		work := 0
 		for i := range step.ops {
 			op := &step.ops[i]

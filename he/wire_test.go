@@ -241,6 +241,41 @@ func TestCoresDoNotMatter(t *testing.T) {
 	}
 }
 
+// An answer is a query's own: the worker that made it writes the next one elsewhere.
+func TestAnswersAreApart(t *testing.T) {
+	for _, layers := range [][]nn.Layer{
+		{nn.Linear{Out: 3}},
+		{nn.Linear{Out: 8}, nn.Square{}, nn.Linear{Out: 3}},
+	} {
+		p, err := Compile(network(t, nn.Shape{10}, layers...), examples(20, 10, 1), Options{Mode: Latency})
+		require.NoError(t, err)
+		c := NewClient(p.Schema())
+		s, err := NewServer(p, c.Keys())
+		require.NoError(t, err)
+		x := examples(4, 10, 9)
+		var answers []*Answer
+		var first [][]byte
+		for _, row := range x {
+			q, err := c.Encrypt([][]float32{row})
+			require.NoError(t, err)
+			a, err := s.Evaluate(q)
+			require.NoError(t, err)
+			answers, first = append(answers, a), append(first, written(t, a))
+		}
+		for i, a := range answers {
+			require.Equal(t, first[i], written(t, a), "answer %d changed", i)
+			got, err := c.Decrypt(a)
+			require.NoError(t, err)
+			in := make([]float64, len(x[i]))
+			for j, v := range x[i] {
+				in[j] = float64(v)
+			}
+			values := p.graph.evaluate(in, true, nil)
+			require.InDeltaSlice(t, values[len(values)-1], got[0], p.Schema().ErrorBound())
+		}
+	}
+}
+
 // One server and one client serve many goroutines: lattigo's own objects do not.
 func TestConcurrentUse(t *testing.T) {
 	for _, mode := range []Mode{Latency, Batch} {

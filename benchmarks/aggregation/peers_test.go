@@ -2,15 +2,20 @@ package aggregation_test
 
 import (
 	"bufio"
+	"encoding/binary"
 	"flag"
 	"fmt"
 	"io"
 	"math"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/sotto-ml/sotto/aggregate"
 )
 
 var python = flag.String("python", "", "a Python that has numpy, scipy and torch: BenchmarkRules times its peers with it, in turns with its own rules")
@@ -22,9 +27,12 @@ type peers struct {
 	out *bufio.Reader
 }
 
-// startPeers starts the process. It has one core, an allocator that keeps what is
-// freed, and OpenBLAS's choice of kernels.
-func startPeers(b *testing.B) *peers {
+// startPeers starts the process, with one thread and an allocator that keeps what is
+// freed; OpenBLAS chooses its kernels. stop ends it.
+func startPeers(b *testing.B) (p *peers, stop func()) {
+	if runtime.GOMAXPROCS(0) > 1 {
+		b.Fatal("-python compares one core: it needs -cpu 1")
+	}
 	cmd := exec.Command(*python, "testdata/peers.py")
 	cmd.Env = append(os.Environ(), "OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1",
 		"MALLOC_MMAP_MAX_=0", "MALLOC_TRIM_THRESHOLD_=1000000000000", "MALLOC_TOP_PAD_=268435456")
@@ -40,13 +48,51 @@ func startPeers(b *testing.B) *peers {
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() {
+	return &peers{in, bufio.NewReader(out)}, func() {
 		in.Close()
 		if err := cmd.Wait(); err != nil {
 			b.Error(err)
 		}
-	})
-	return &peers{in, bufio.NewReader(out)}
+	}
+}
+
+// agree fails if a back end's results are not a rule's.
+func (p *peers) agree(b *testing.B, name string, rule aggregate.Rule, f, n int) {
+	const d = 300
+	rows, dir := clients(n, d), b.TempDir()
+	var bytes []byte
+	for _, row := range rows {
+		for _, x := range row {
+			bytes = binary.LittleEndian.AppendUint32(bytes, math.Float32bits(x))
+		}
+	}
+	in, out := filepath.Join(dir, "rows"), filepath.Join(dir, "result")
+	if err := os.WriteFile(in, bytes, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	want, err := rule.Aggregate(nil, rows, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p.ask(b, "load %s %d %d", in, n, d)
+	for _, backend := range []string{"numpy", "torch"} {
+		if _, reason := p.ask(b, "save %s %s %d %s", backend, name, f, out); reason != "" {
+			b.Fatal(reason)
+		}
+		got, err := os.ReadFile(out)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(got) != 4*d {
+			b.Fatalf("%s in %s returned %d bytes, want %d", name, backend, len(got), 4*d)
+		}
+		for j := range want {
+			x := math.Float32frombits(binary.LittleEndian.Uint32(got[4*j:]))
+			if math.Abs(float64(x-want[j])) > 1e-5 {
+				b.Fatalf("%s in %s is %g at column %d, sotto's %g", name, backend, x, j, want[j])
+			}
+		}
+	}
 }
 
 // ask sends a line and returns the seconds of its answer, or why there are none.
@@ -72,7 +118,7 @@ func (p *peers) faster(b *testing.B, rule string, f int) string {
 	best, least := "", math.Inf(1)
 	for _, backend := range []string{"numpy", "torch"} {
 		for range 2 {
-			seconds, reason := p.ask(b, "%s %s %d", backend, rule, f)
+			seconds, reason := p.ask(b, "call %s %s %d", backend, rule, f)
 			if reason != "" {
 				b.Logf("%s has no %s: %s", backend, rule, reason)
 				break

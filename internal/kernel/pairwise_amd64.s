@@ -403,7 +403,6 @@ fold:
 // func distancesOwn512(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)
 TEXT ·distancesOwn512(SB), NOSPLIT, $0-72
 	MOVQ x+0(FP), AX
-	MOVQ y+8(FP), BX
 	MOVQ first+16(FP), DX
 	MOVQ n+24(FP), CX
 	MOVQ 0(AX), R8
@@ -533,7 +532,6 @@ fold:
 // func distancesOwn256(x, y *unsafe.Pointer, first, n int, sums *float64, ld int, ahead, ahead2 unsafe.Pointer) (added int)
 TEXT ·distancesOwn256(SB), NOSPLIT, $0-72
 	MOVQ x+0(FP), AX
-	MOVQ y+8(FP), BX
 	MOVQ first+16(FP), DX
 	MOVQ n+24(FP), CX
 	MOVQ 0(AX), R8

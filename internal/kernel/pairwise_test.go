@@ -144,6 +144,36 @@ func TestSquaredDistancesExtremes(t *testing.T) {
 	})
 }
 
+// TestSquaredDistancesOwn has one pair of four rows, and then of eight, whose distance is
+// out of the range of a float32 sum.
+func TestSquaredDistancesOwn(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(34, 1))
+		for _, n := range []int{4, 5, 8} {
+			for a := range n {
+				for b := range a {
+					const d = 70
+					rows := make([][]float32, n)
+					for i := range rows {
+						rows[i] = normals(r, d)
+					}
+					rows[a] = slices.Clone(rows[b])
+					at := r.IntN(d)
+					rows[a][at], rows[b][at] = 0x1p-60, 0
+					dst := make([]float64, n*n)
+					SquaredDistances(dst, rows)
+					for i := range rows {
+						for j := range rows {
+							want := exactDistance(rows[i], rows[j])
+							require.InDelta(t, want, dst[i*n+j], distanceBound*want, "n=%d, near %d and %d: %d %d", n, a, b, i, j)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestDistancesAddUp(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		dst := []float64{5, 7, 7, 5}

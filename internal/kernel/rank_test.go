@@ -249,6 +249,10 @@ func TestRanks(t *testing.T) {
 		for _, columns := range []int{1023, 1024, 1025} {
 			checkRanksOf(t, r, 2+r.IntN(9), columns)
 		}
+		for _, n := range []int{33, 50, 100, 150} { // networks that fetch by bursts, over tiles
+			checkRanksOf(t, r, n, 1023+r.IntN(3))
+			checkRanksOf(t, r, n, 2049+r.IntN(70))
+		}
 	})
 }
 

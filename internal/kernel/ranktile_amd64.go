@@ -44,12 +44,12 @@ func runsOf(n int) (network, runs int) {
 }
 
 const (
-	rankTileLen  = 4096     // bytes of a row in a tile, at most
-	rankSpillLen = 4096     // bytes of room for a network's spilled values
-	rankBurstLen = 256      // that networks fetch of a row
-	rankPastLen  = 7        // rows past the last of which networks fetch
-	rankGroupLen = 4 << 10  // bytes of sorted columns at a time, of one run of rows
-	rankMergeLen = 32 << 10 // of more: each run takes its turn of a group
+	rankTileLen  = 4096                // bytes of a row in a tile, at most
+	rankSpillLen = 4096                // bytes of room for a network's spilled values
+	rankBurstLen = 256                 // that networks fetch of a row
+	rankPastLen  = rankBurstLen/32 - 1 // rows past the last, that networks fetch too
+	rankGroupLen = 4 << 10             // bytes of sorted columns at a time, of one run of rows
+	rankMergeLen = 32 << 10            // of more: each run takes its turn of a group
 )
 
 // A rankTile walks over the rows in tiles of columns, for networks that read a
@@ -121,13 +121,16 @@ func (s *rankTile) spill() unsafe.Pointer { return unsafe.Pointer(&s.memory[s.st
 func (s *rankTile) work() unsafe.Pointer { return unsafe.Pointer(&s.memory[s.start+rankSpillLen]) }
 
 // room is how many vectors of stride bytes are worked on together: so few that the
-// first cache has room for the rows' next lines too, but, if the rows are several runs,
-// up to a burst, so that all others are sorted before a run reads what it fetched. It
-// makes room for them.
+// first cache has room for the rows' next lines too. If the rows are several runs it is a
+// burst, or a half or a quarter of one and so on: large networks fetch the next burst, and
+// all other runs are sorted before a run reads it. It makes room for them.
 func (s *rankTile) room(stride int) (group int) {
 	group = max(1, rankGroupLen/stride)
 	if s.runs > 1 {
-		group = max(1, min(rankMergeLen/stride, rankBurstLen/s.bytes))
+		group = rankBurstLen / s.bytes
+		for group > 1 && group*stride > rankMergeLen {
+			group /= 2
+		}
 	}
 	s.grow(group * stride)
 	return group

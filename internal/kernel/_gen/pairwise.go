@@ -36,7 +36,8 @@ const pointAhead = 512
 func distances(f *vectorFile, v vec) { distanceTileOf(v).write(f, v, "distances") }
 
 // distancesOwn does the same for the six pairs of four rows, x: 01, 02, 03, 12 to the first
-// row of sums, 13 and 23 to the second, and their bits in that order.
+// row of sums, 13 and 23 to the second, and their bits in that order. It has no y, and
+// AVX2 too fetches at ahead2.
 func distancesOwn(f *vectorFile, v vec) {
 	t := distanceTileOf(v)
 	t.own, t.columns = true, 4
@@ -58,16 +59,16 @@ func (t distanceTile) write(f *vectorFile, v vec, name string) {
 	x := []string{"R8", "R9", "R10", "R11"}
 	y := []string{"R12", "R13", "SI", "DI"}
 	f.op("MOVQ x+0(FP), AX")
-	f.op("MOVQ y+8(FP), BX")
+	if !t.own {
+		f.op("MOVQ y+8(FP), BX")
+	}
 	f.op("MOVQ first+16(FP), DX")
 	f.op("MOVQ n+24(FP), CX")
 	for i := range t.rows {
 		f.op("MOVQ %d(AX), %s", 8*i, x[i])
 	}
-	for j := range t.columns {
-		if !t.own {
-			f.op("MOVQ %d(BX), %s", 8*j, y[j])
-		}
+	for j := 0; j < t.columns && !t.own; j++ {
+		f.op("MOVQ %d(BX), %s", 8*j, y[j])
 	}
 	f.op("MOVQ ahead+48(FP), AX")
 	f.op("MOVQ ahead2+56(FP), BX")
