@@ -107,10 +107,8 @@ func (f *vectorFile) perNetwork(v vec, name string, sizes []int, args []word, fl
 
 // fetchRow fetches rankBurst bytes from byte R12 of the row at (R13) on, and advances
 // R13. It is a loop that networks call, for it matters which instruction fetches, perhaps
-// since processors learn the strides of each: on a Zen 5, loops over four lines of each of
-// 100 rows that fetched the next four meanwhile took 20 ms when one instruction fetched
-// and 30 ms unrolled, and networks whose rows were fetched by 50 took as long as reading
-// the rows and sorting them one after the other.
+// since processors learn the strides of each: where every row had one of its own, a
+// network of 50 rows took as long as reading them and sorting them one after the other.
 func fetchRow(f *vectorFile, v vec) {
 	if v.bits != 512 {
 		return // it has no vectors: one does for both
