@@ -153,6 +153,10 @@ func pointed(rule Rule) Rule {
 		return *r
 	case *Bucketing:
 		return *r
+	case *NNM:
+		return *r
+	case *ARC:
+		return *r
 	case *Chain:
 		return *r
 	case *Guard:

@@ -116,4 +116,5 @@ func TestKappaOfFewRows(t *testing.T) {
 		require.Equal(t, math.Inf(1), chain.Kappa(10, 1), "%+v", chain)
 	}
 	require.InDelta(t, 2*(1+1.0/8)+2*4.0/2, Chain{ARC{4}, Median{}}.Kappa(10, 1), 1e-12)
+	require.Equal(t, Chain{ARC{4}, NNM{4}, Median{}}.Kappa(10, 1), Chain{&ARC{4}, &NNM{4}, &Median{}}.Kappa(10, 1))
 }

@@ -113,7 +113,7 @@ func (c Chain) Kappa(n, f int) float64 {
 	}
 	kappa := last.Kappa(n, f)
 	for i := len(c) - 2; i >= 0; i-- {
-		switch stage := c[i].(type) {
+		switch stage := pointed(c[i]).(type) {
 		case NNM:
 			if stage.F < f || n <= 2*stage.F {
 				return math.Inf(1)
