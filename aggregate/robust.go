@@ -335,14 +335,14 @@ func (r *CenteredClipping) plan(s *survey, v *Verdict) error {
 			return err
 		}
 		roots(distances)
-		kept := 1.0 // the point's own share
+		kept := 0.0 // the point's own share, exactly 0 if no row is clipped
 		pulls := make([]float64, s.n)
 		for k, x := range distances {
 			pulls[k] = 1 / float64(s.n)
 			if x > r.Tau {
+				kept += pulls[k] * (1 - r.Tau/x)
 				pulls[k] *= r.Tau / x
 			}
-			kept -= pulls[k]
 		}
 		share *= kept
 		for k, w := range pulls {

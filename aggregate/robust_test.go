@@ -136,6 +136,20 @@ func TestMomentumFinite(t *testing.T) {
 	}
 }
 
+// TestNothingClipped: a momentum plays no part where no row is clipped, whatever 1/n rounds to.
+func TestNothingClipped(t *testing.T) {
+	for _, n := range []int{3, 10, 49, 101} {
+		rows := make([][]float32, n)
+		for i := range rows {
+			rows[i] = make([]float32, 2)
+		}
+		rule := &CenteredClipping{Tau: 1e4, Steps: 1, Momentum: []float32{8.73, -1e3}}
+		out, err := rule.Aggregate(nil, rows, nil)
+		require.NoError(t, err)
+		require.Equal(t, []float32{0, 0}, out, n)
+	}
+}
+
 // TestGeometricMedianOfMixtures: equal mixtures of rows that are large beside their spread are
 // at one point, though a sum of mixtures rounds otherwise than each of them.
 func TestGeometricMedianOfMixtures(t *testing.T) {

@@ -160,21 +160,24 @@ func equalWeights(n int, chosen []int) []float64 {
 	return weights
 }
 
-// slowSteps is how many steps of [CAF] go by its definition, in which a row counts
-// for the greatest distance when its weight is gone. One far liar could else make the
-// steps as small, and as many, as it liked; from here on each takes a row's weight.
-const slowSteps = 1000
+// slowSteps is how many steps of [CAF] for n rows go by its definition, in which a row
+// counts for the greatest distance when its weight is gone. One far liar could else make
+// the steps as small, and as many, as it liked; from here on each takes a row's weight.
+// Their time is about a second.
+func slowSteps(n int) int { return min(60_000, max(1<<24/(n*n), 1000)) }
 
 // CAF, covariance-bound agnostic filter, lowers the weight of rows by how far they lie
 // along the direction of greatest variance, until a weight of 2F is gone, and gives
 // the weighted mean at which that variance was least (Allouah et al. 2025, "Towards
 // trustworthy federated learning with untrusted participants"). Liars far out of the
-// honest spread lose their weight first. Breakdown point F/n; cost n² d, and for each
-// step, of which there are about n, or 1000 more if a liar is very far out, n².
+// honest spread lose their weight first. Breakdown point F/n; cost n² d, and n² to n³ for
+// each step, of which there are about n. By the definition there are the more the farther
+// out liars are; after 60,000 steps of up to 16 rows, 2^24/n² of up to 129 and 1000 of more,
+// rows whose weight is gone no longer count, and about n steps are left.
 type CAF struct {
 	F int // of n rows, 2F < n
 	// PowerStarts are directions: each step's direction is then estimated by one power
-	// step from the next of them, as in ByzFL.
+	// step from the next of them, as in ByzFL, and all steps go by the definition.
 	PowerStarts [][]float32
 }
 
@@ -226,9 +229,9 @@ func (r CAF) plan(s *survey, v *Verdict) error {
 			copy(best, p)
 			copy(bestAt, along)
 		}
-		most := 0.0
+		most, slow := 0.0, r.PowerStarts != nil || step < slowSteps(n)
 		for i, x := range along {
-			if step < slowSteps || c[i] > 0 {
+			if slow || c[i] > 0 {
 				most = max(most, x*x)
 			}
 		}

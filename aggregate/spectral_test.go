@@ -5,7 +5,78 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gonum.org/v1/gonum/mat"
 )
+
+// cafByDefinition is the paper's loop over the rows themselves, and its number of steps.
+func cafByDefinition(rows [][]float32, f int) (best []float64, steps int) {
+	n, d := len(rows), len(rows[0])
+	c := make([]float64, n)
+	for i := range c {
+		c[i] = 1
+	}
+	least := math.Inf(1)
+	for {
+		total, mean := 0.0, make([]float64, d)
+		for i, row := range rows {
+			total += c[i]
+			for j, x := range row {
+				mean[j] += c[i] * float64(x)
+			}
+		}
+		if total <= float64(n-2*f) {
+			return best, steps
+		}
+		steps++
+		covariance := mat.NewSymDense(d, nil)
+		off := mat.NewDense(n, d, nil)
+		for j := range mean {
+			mean[j] /= total
+		}
+		for i, row := range rows {
+			for j, x := range row {
+				off.Set(i, j, float64(x)-mean[j])
+			}
+			covariance.SymRankOne(covariance, c[i]/total, off.RowView(i))
+		}
+		var eigen mat.EigenSym
+		eigen.Factorize(covariance, true)
+		var vectors mat.Dense
+		eigen.VectorsTo(&vectors)
+		if top := eigen.Values(nil)[d-1]; top < least {
+			least, best = top, mean
+		}
+		var along mat.VecDense
+		along.MulVec(off, vectors.ColView(d-1))
+		most := mat.Norm(&along, math.Inf(1))
+		for i := range c {
+			c[i] *= 1 - math.Pow(along.AtVec(i)/most, 2)
+		}
+	}
+}
+
+// TestCAFOfManySteps: far liars, once they have no weight, slow the filter down, which goes
+// by its definition all the same.
+func TestCAFOfManySteps(t *testing.T) {
+	for _, c := range []struct {
+		n, f, steps int
+		far         float32
+	}{{10, 4, 3000, 20}, {15, 2, 4000, 200}, {20, 4, 15000, 200}} {
+		rows := someRows(uint64(c.n), c.n, 5)
+		for i, row := range rows[:c.f] {
+			for j := range row {
+				row[j] += c.far * float32(1+i%3) * float32(1-2*(i%2))
+			}
+		}
+		want, steps := cafByDefinition(rows, c.f)
+		require.Greater(t, steps, c.steps)
+		got, err := CAF{F: c.f}.Aggregate(nil, rows, nil)
+		require.NoError(t, err)
+		for j, x := range want {
+			require.InDelta(t, x, got[j], 1e-6, "n=%d", c.n)
+		}
+	}
+}
 
 // TestFilterRange: a filter that would drop all rows is refused, however great.
 func TestFilterRange(t *testing.T) {

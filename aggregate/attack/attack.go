@@ -99,7 +99,7 @@ func addSquares(squares, mean []float64, rows [][]float32, a int) {
 	}
 }
 
-// along fills rows with base + step·direction.
+// along fills rows with base + step·direction, of a step of 0 whatever the direction.
 func along(liars [][]float32, base []float32, step float64, direction []float32) {
 	for i, row := range liars {
 		if i > 0 {
@@ -111,7 +111,10 @@ func along(liars [][]float32, base []float32, step float64, direction []float32)
 			if base != nil {
 				x = float64(base[j])
 			}
-			row[j] = float32(x + step*float64(direction[j]))
+			if step != 0 {
+				x += step * float64(direction[j])
+			}
+			row[j] = float32(x)
 		}
 	}
 }

@@ -149,6 +149,17 @@ func TestKnownStrengths(t *testing.T) {
 	require.True(t, math.IsNaN(float64(liars[1][4])))
 }
 
+// TestLabelFlipIsTheMean: also of rows whose deviation is beyond float32, or none.
+func TestLabelFlipIsTheMean(t *testing.T) {
+	inf := float32(math.Inf(1))
+	liars := empty(2, 3)
+	honest := [][]float32{{3e38, 1, inf}, {-3e38, 2, 4}}
+	for _, a := range []attack.Attack{attack.LabelFlip{}, attack.ALIE{}, attack.IPM{Tau: -1}} {
+		require.NoError(t, a.Forge(liars, honest))
+		require.Equal(t, [][]float32{{0, 1.5, inf}, {0, 1.5, inf}}, liars, "%T", a)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	honest := honestRows(4, 5, 3)
 	for _, c := range []struct {

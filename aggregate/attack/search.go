@@ -43,7 +43,8 @@ func (s Search) defaults() (Search, error) {
 }
 
 // best is the strength of the greatest damage found, and the damage. A strength that
-// the rule refuses gains nothing, unless it is the first.
+// the rule refuses gains nothing, unless it is the first; nor does one that gains less
+// than float32, in which rules answer, can tell.
 func (s Search) best(damage func(tau float64) (float64, error)) (tau, most float64, err error) {
 	tau = s.Start
 	if most, err = damage(tau); err != nil {
@@ -52,7 +53,7 @@ func (s Search) best(damage func(tau float64) (float64, error)) (tau, most float
 	delta, growing := s.Delta, true
 	for range s.Evals - 1 {
 		at, err := damage(tau + delta)
-		better := err == nil && at > most
+		better := err == nil && at > most*(1+0x1p-23)
 		if better {
 			tau, most = tau+delta, at
 		}

@@ -243,6 +243,18 @@ func TestAdaptiveOfNothing(t *testing.T) {
 
 // TestSearchOverflow: a strength that the rule refuses gains nothing, and what was found
 // before stands.
+// TestSearchPlateau: rounding is no gain. Clipped to one length, liars are the same at every
+// strength, but for it.
+func TestSearchPlateau(t *testing.T) {
+	for seed := range uint64(20) {
+		honest := honestRows(seed, 15, 28)
+		rule := aggregate.Chain{aggregate.Clipping{Norm: 0.1}, aggregate.Mean{}}
+		tau, err := attack.OptimalIPM{Search: attack.Search{Rule: rule, Evals: 12, Start: 2, Delta: 0.5}}.Tau(honest, 4)
+		require.NoError(t, err)
+		require.Equal(t, 2.0, tau, seed)
+	}
+}
+
 func TestSearchOverflow(t *testing.T) {
 	honest := honestRows(1, 8, 20)
 	for _, row := range honest {
