@@ -17,10 +17,13 @@ const peakRounds = 1500
 // the subtraction not: an honest count would be half as much again. x-gonum is
 // against floats.Distance on float64 copies of the rows. Bars: 0.33 and 25.
 func BenchmarkPairwise(b *testing.B) {
-	for _, n := range []int{10, 25, 50, 100} {
+	for _, n := range []int{10, 25, 50, 100, 1000} {
 		for _, level := range kernel.Levels() {
 			d := int(1e6)
-			if level == kernel.Generic || n == 100 {
+			switch {
+			case n == 1000:
+				d = 1e4
+			case n == 100 || level == kernel.Generic:
 				d = 1e5
 			}
 			b.Run(fmt.Sprintf("n=%d/d=%s/isa=%s", n, nameSize(d), level), func(b *testing.B) {

@@ -104,8 +104,12 @@ const allAdded = 1<<16 - 1
 // that stall the loads.
 const fewTiles = 24
 
+// bandRows is how many rows are paired with all before them while their elements of a block
+// of coordinates stay in the second cache.
+const bandRows = 64
+
 // squaredDistances fills the tiles on and above the diagonal, block by block of
-// coordinates, and copies what lies above it below.
+// coordinates and band by band of columns, and copies what lies above it below.
 func squaredDistances(dst []float64, rows [][]float32) {
 	level := current
 	if level == Generic {
@@ -131,41 +135,16 @@ func squaredDistances(dst []float64, rows [][]float32) {
 		if n >= fewTiles {
 			second = func() unsafe.Pointer { return unsafe.Add(t.rows[0], 4*first) }
 		}
-		for i := 0; i < n; i += 4 {
-			x := (*[4]unsafe.Pointer)(t.rows[i:])
-			sums, own := distancesOwn(level, x, 4*first, count, ahead(), second())
-			for k, pair := range ownPairs {
-				r, c := i+pair[0], i+pair[1]
-				switch {
-				case c >= n:
-				case own>>k&1 == 1:
-					dst[r*n+c] += sums[k]
-				default:
-					dst[r*n+c] += distanceExact(rows[r][first:first+count], rows[c][first:first+count])
+		for band := 0; band < n; band += bandRows {
+			end := min(band+bandRows, n)
+			for i := 0; i < end; i += 4 {
+				j := band
+				if i >= band {
+					t.ownTile(level, dst, rows, i, first, count, ahead(), second())
+					j = i + 4
 				}
-			}
-			for j := i + 4; j < n; j += 4 {
-				y := (*[4]unsafe.Pointer)(t.rows[j:])
-				one, two := ahead(), second()
-				var added int
-				if j+4 <= n {
-					added = distances4(level, x, y, 4*first, count, &dst[i*n+j], n, one, two)
-				} else {
-					var edge [16]float64
-					added = distances4(level, x, y, 4*first, count, &edge[0], 4, one, two)
-					for k, s := range edge {
-						if r, c := i+k/4, j+k%4; c < n {
-							dst[r*n+c] += s
-						}
-					}
-				}
-				if added == allAdded {
-					continue
-				}
-				for k := range 16 {
-					if r, c := i+k/4, j+k%4; added>>k&1 == 0 && c < n {
-						dst[r*n+c] += distanceExact(rows[r][first:first+count], rows[c][first:first+count])
-					}
+				for ; j < end; j += 4 {
+					t.tile(level, dst, rows, i, j, first, count, ahead(), second())
 				}
 			}
 		}
@@ -173,6 +152,49 @@ func squaredDistances(dst []float64, rows [][]float32) {
 	for i := range n {
 		for j := range i {
 			dst[i*n+j] = dst[j*n+i]
+		}
+	}
+}
+
+// ownTile adds the distances of four rows from i on among themselves.
+func (t *rowTable) ownTile(level Level, dst []float64, rows [][]float32, i, first, count int, ahead, ahead2 unsafe.Pointer) {
+	n := len(rows)
+	sums, own := distancesOwn(level, (*[4]unsafe.Pointer)(t.rows[i:]), 4*first, count, ahead, ahead2)
+	for k, pair := range ownPairs {
+		r, c := i+pair[0], i+pair[1]
+		switch {
+		case c >= n:
+		case own>>k&1 == 1:
+			dst[r*n+c] += sums[k]
+		default:
+			dst[r*n+c] += distanceExact(rows[r][first:first+count], rows[c][first:first+count])
+		}
+	}
+}
+
+// tile adds the distances of four rows from i on to four from j on, of which the last may
+// not be there.
+func (t *rowTable) tile(level Level, dst []float64, rows [][]float32, i, j, first, count int, ahead, ahead2 unsafe.Pointer) {
+	n := len(rows)
+	x, y := (*[4]unsafe.Pointer)(t.rows[i:]), (*[4]unsafe.Pointer)(t.rows[j:])
+	var added int
+	if j+4 <= n {
+		added = distances4(level, x, y, 4*first, count, &dst[i*n+j], n, ahead, ahead2)
+	} else {
+		var edge [16]float64
+		added = distances4(level, x, y, 4*first, count, &edge[0], 4, ahead, ahead2)
+		for k, s := range edge {
+			if r, c := i+k/4, j+k%4; c < n {
+				dst[r*n+c] += s
+			}
+		}
+	}
+	if added == allAdded {
+		return
+	}
+	for k := range 16 {
+		if r, c := i+k/4, j+k%4; added>>k&1 == 0 && c < n {
+			dst[r*n+c] += distanceExact(rows[r][first:first+count], rows[c][first:first+count])
 		}
 	}
 }

@@ -63,6 +63,7 @@ func TestSquaredDistances(t *testing.T) {
 			check(n, 1+r.IntN(80))
 		}
 		check(101, 40)
+		check(131, 17) // three bands of columns, the last not whole
 	})
 }
 
