@@ -135,6 +135,7 @@ func FuzzSchema(f *testing.F) {
 		f.Add(string(text))
 		f.Add(strings.Replace(string(text), `"log_n":11`, `"log_n":16`, 1))
 		f.Add(strings.Replace(string(text), `"level":`, `"level":9`, 1))
+		f.Add(strings.Replace(string(text), `"commitment":"`, `"commitment":"0123`, 1))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		var s Schema

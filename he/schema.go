@@ -35,7 +35,10 @@ func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (d *Digest) UnmarshalText(text []byte) error {
-	if n, err := hex.Decode(d[:], text); err != nil || n != len(d) || len(text) != 2*len(d) {
+	if len(text) != hex.EncodedLen(len(d)) {
+		return fmt.Errorf("he: digest has %d characters, want 64 hexadecimal digits", len(text))
+	}
+	if _, err := hex.Decode(d[:], text); err != nil {
 		return fmt.Errorf("he: digest is %.80q, want 64 hexadecimal digits", text)
 	}
 	return nil

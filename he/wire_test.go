@@ -3,6 +3,7 @@ package he
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"reflect"
 	"runtime"
@@ -31,6 +32,32 @@ func written(t testing.TB, w io.WriterTo) []byte {
 	require.NoError(t, err)
 	require.EqualValues(t, b.Len(), n)
 	return b.Bytes()
+}
+
+// Keys are made from seeds: those of a network for MNIST's digits are small.
+func TestKeysAreSmall(t *testing.T) {
+	m := network(t, nn.Shape{784}, nn.Linear{Out: 128}, nn.Square{}, nn.Linear{Out: 10})
+	p, err := Compile(m, examples(3, 784, 1), Options{})
+	require.NoError(t, err)
+	require.Equal(t, 128, p.Report().SecurityBits)
+	size, err := NewClient(p.Schema()).Keys().WriteTo(io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, p.Schema().KeyBytes(), size)
+	require.LessOrEqual(t, size, int64(15_000_000))
+}
+
+// A digest is 64 digits, no more and no fewer.
+func TestDigestText(t *testing.T) {
+	want := small(t, Latency).Schema().Digest()
+	text, err := want.MarshalText()
+	require.NoError(t, err)
+	var got Digest
+	require.NoError(t, got.UnmarshalText(text))
+	require.Equal(t, want, got)
+	for _, bad := range []string{"", string(text[:62]), string(text[:63]), string(text) + "0", string(text) + "00", strings.Repeat("ab", 1000)} {
+		require.ErrorContains(t, got.UnmarshalText([]byte(bad)), fmt.Sprintf("digest has %d characters, want 64", len(bad)))
+	}
+	require.ErrorContains(t, got.UnmarshalText(bytes.Replace(text, text[:1], []byte("g"), 1)), "want 64 hexadecimal digits")
 }
 
 // Every message of one program is refused by another by name, when it is cut, when it
