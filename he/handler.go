@@ -39,6 +39,7 @@ const SessionHeader = "Sotto-Session"
 //	409  the message is for another program
 //	413  the message is longer than this program's are
 //	429  the client sends too much or has too many sessions; see Retry-After
+//	500  something broke; the operator's log says where
 //	503  no room, too long a queue, or shutting down; see Retry-After
 //
 // [Handler.Metrics] is for the operator: mount it where clients do not reach.
@@ -148,12 +149,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{w: w, r: r, transfer: h.options.TransferTimeout, start: time.Now(), path: "other"}
 	kind := ""
 	defer func() {
-		if recover() == nil {
+		v := recover()
+		if v == nil {
 			h.record(x, kind)
 			return
 		}
 		// What the panic says, or a stack with arguments, may hold what a message held.
-		h.options.Log.LogAttrs(r.Context(), slog.LevelError, "panic", slog.String("at", panicPlace()))
+		at := panicPlace()
+		if p, ok := v.(*workerPanic); ok {
+			at = p.at + at
+		}
+		h.options.Log.LogAttrs(r.Context(), slog.LevelError, "panic", slog.String("at", at))
 		whole := x.status == 0
 		if whole {
 			h.reply(x, refuse(http.StatusInternalServerError, "panic", "internal error"))

@@ -12,9 +12,11 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -332,4 +334,43 @@ func TestHandlerPanicIsContained(t *testing.T) {
 	require.Contains(t, log.String(), "he.(*workers).run")
 	require.Zero(t, h.admitted)
 	require.Empty(t, h.turns)
+
+	// Nor does one on another goroutine reach the process.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
+	p = small(t, Batch)
+	m = newMessages(t, p)
+	log.Reset()
+	h = newHandler(t, p, HandlerOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	session = openSession(t, h, "", m)
+	p.batch.stages[0].parts[0].matrix = nil
+	require.Equal(t, 500, ask(h, "POST", "/query", "", session, m.query).Code)
+	require.Contains(t, log.String(), "he.(*batch")
+	require.Zero(t, h.admitted)
+}
+
+func TestParallelPanics(t *testing.T) {
+	for _, cores := range []int{1, 4} {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))
+		var running, calls atomic.Int64
+		func() {
+			defer func() {
+				v := recover()
+				if p, ok := v.(*workerPanic); ok {
+					require.Contains(t, p.at, "TestParallelPanics")
+					v = p.value
+				}
+				require.Equal(t, "seven", v)
+				require.Zero(t, running.Load(), "all are done")
+			}()
+			parallel(1_000_000, func(from, to int) {
+				calls.Add(1)
+				running.Add(1)
+				defer running.Add(-1)
+				if from <= 7 && 7 < to {
+					panic("seven")
+				}
+			})
+		}()
+		require.Less(t, calls.Load(), int64(1_000_000), "the rest is not begun")
+	}
 }

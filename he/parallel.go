@@ -1,12 +1,24 @@
 package he
 
 import (
+	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
 )
 
-// parallel calls f with single indices from 0 to n on all cores.
+// A workerPanic is what a goroutine of parallel panicked with, and where.
+type workerPanic struct {
+	value any
+	at    string
+}
+
+// Error implements error, for the runtime to print it.
+func (p *workerPanic) Error() string { return fmt.Sprintf("%v, at %s", p.value, p.at) }
+
+// parallel calls f with single indices from 0 to n on all cores. If f panics, parallel
+// does, in the caller's goroutine, where it can be recovered from, once no f runs any more.
 func parallel(n int, f func(from, to int)) {
 	workers := min(runtime.GOMAXPROCS(0), n)
 	if workers <= 1 {
@@ -15,8 +27,15 @@ func parallel(n int, f func(from, to int)) {
 	}
 	var next atomic.Int64
 	var group sync.WaitGroup
+	var panicked atomic.Pointer[workerPanic]
 	for range workers {
 		group.Go(func() {
+			defer func() {
+				if v := recover(); v != nil {
+					panicked.CompareAndSwap(nil, &workerPanic{v, panicPlace()})
+					next.Store(math.MaxInt32)
+				}
+			}()
 			for {
 				i := int(next.Add(1)) - 1
 				if i >= n {
@@ -27,4 +46,7 @@ func parallel(n int, f func(from, to int)) {
 		})
 	}
 	group.Wait()
+	if p := panicked.Load(); p != nil {
+		panic(p)
+	}
 }
