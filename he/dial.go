@@ -31,6 +31,9 @@ type DialOptions struct {
 	// MaxKeyBytes is the most bytes of evaluation keys, as a message, that the client makes
 	// for the server; in memory they take up to three times that. Default: 1 GiB.
 	MaxKeyBytes int64
+	// MaxMessageMemory is the most bytes that one query or answer of the program may take in
+	// the client's memory. Default: 2 GiB.
+	MaxMessageMemory int64
 	// Client makes the client for the program that is served, for example by
 	// [Schema.ReadClient] from a key that was saved. Default: [NewClient], a fresh key.
 	Client func(*Schema) (*Client, error)
@@ -98,8 +101,8 @@ type Remote struct {
 const maxSchema = 64 << 20
 
 // Dial fetches the schema of the [Handler] at an address of http or https, refuses what
-// [Schema.UnmarshalJSON] refuses and keys beyond [DialOptions].MaxKeyBytes, makes a client
-// and opens a session with its evaluation keys. The secret key stays in this process.
+// [Schema.UnmarshalJSON] refuses and what is beyond the limits of the options, makes a
+// client and opens a session with its evaluation keys. The secret key stays in this process.
 //
 // Over plain http who listens learns the session's name and can ask in it; what is asked
 // stays secret even then. It returns a [*StatusError] if the server refuses.
@@ -111,11 +114,17 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Remote, er
 	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return nil, fmt.Errorf("he: address %q must begin with http:// or https:// and a host", base.Redacted())
 	}
-	if options.MaxKeyBytes < 0 {
-		return nil, fmt.Errorf("he: DialOptions.MaxKeyBytes is %d, must not be negative", options.MaxKeyBytes)
-	}
-	if options.MaxKeyBytes == 0 {
-		options.MaxKeyBytes = 1 << 30
+	for _, limit := range []struct {
+		name  string
+		v     *int64
+		usual int64
+	}{{"MaxKeyBytes", &options.MaxKeyBytes, 1 << 30}, {"MaxMessageMemory", &options.MaxMessageMemory, 2 << 30}} {
+		if *limit.v < 0 {
+			return nil, fmt.Errorf("he: DialOptions.%s is %d, must not be negative", limit.name, *limit.v)
+		}
+		if *limit.v == 0 {
+			*limit.v = limit.usual
+		}
 	}
 	if options.HTTPClient == nil {
 		options.HTTPClient = http.DefaultClient
@@ -138,6 +147,9 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Remote, er
 	}
 	if size := r.schema.KeyBytes(); size > options.MaxKeyBytes {
 		return nil, fmt.Errorf("he: the server asks for evaluation keys of %d bytes, DialOptions.MaxKeyBytes allows %d", size, options.MaxKeyBytes)
+	}
+	if size := r.schema.queryMemory(); size > options.MaxMessageMemory {
+		return nil, fmt.Errorf("he: a query or an answer takes %d bytes of memory, DialOptions.MaxMessageMemory allows %d", size, options.MaxMessageMemory)
 	}
 	if r.client, err = options.Client(r.schema); err != nil {
 		return nil, err

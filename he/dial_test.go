@@ -245,6 +245,16 @@ func TestRemoteBoundsKeys(t *testing.T) {
 	require.ErrorContains(t, dial(-1), "MaxKeyBytes is -1")
 	require.Zero(t, made)
 	require.NoError(t, dial(size))
+	room := p.Schema().queryMemory()
+	for most, want := range map[int64]string{
+		room - 1: fmt.Sprintf("takes %d bytes of memory, DialOptions.MaxMessageMemory allows %d", room, room-1),
+		-1:       "DialOptions.MaxMessageMemory is -1, must not be negative",
+	} {
+		_, err := Dial(t.Context(), srv.URL, DialOptions{HTTPClient: client, MaxMessageMemory: most})
+		require.ErrorContains(t, err, want)
+	}
+	_, err := Dial(t.Context(), srv.URL, DialOptions{HTTPClient: client, MaxMessageMemory: room})
+	require.NoError(t, err)
 
 	// The default refuses a schema of twelve gigabytes of keys without making any.
 	var f map[string]any
