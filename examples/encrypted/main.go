@@ -69,14 +69,14 @@ func parse(args []string, out io.Writer) (s settings, err error) {
 	f.StringVar(&mode, "mode", "latency", "latency: one digit as fast as possible; batch: many at the least time for each; auto: what -n digits take less time in")
 	f.IntVar(&s.he.Degree, "degree", 0, "of the polynomials that stand for activations that are none, 2 to 31 (0: the least that keeps the labels)")
 	f.IntVar(&s.n, "n", 0, "digits to send (0: 1000, of lenet5 20)")
-	f.StringVar(&s.model, "model", "", "take the network from this safetensors file instead of training one")
+	f.StringVar(&s.model, "model", "", "take the network from this safetensors file instead of training one; -net then plays no part")
 	f.BoolVar(&s.private, "private", false, "train within a privacy budget of (3, 1e-5)")
 	f.IntVar(&s.steps, "steps", 0, "training steps (0: the network's own)")
 	f.Uint64Var(&s.seed, "seed", 1, "public randomness of the training")
 	f.StringVar(&s.save, "save", "", "write the network to this file")
 	f.StringVar(&s.data, "data", "", "folder of the four MNIST .gz files (default: fetched as a Go module)")
 	f.BoolVar(&s.report, "report", false, "print how the network is compiled, and stop")
-	f.StringVar(&s.json, "json", "", "write the results to this file")
+	f.StringVar(&s.json, "json", "", "write the results, or with -report the report, to this file")
 	if err := f.Parse(args); err != nil {
 		return s, err
 	}
@@ -215,6 +215,11 @@ func run(args []string, out io.Writer) (err error) {
 		p, _, err := compile(file, data, s.he)
 		if err != nil {
 			return err
+		}
+		if s.json != "" {
+			if err := report.JSON(s.json, p.Report()); err != nil {
+				return err
+			}
 		}
 		return p.Report().WriteText(out)
 	}

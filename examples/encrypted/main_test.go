@@ -86,9 +86,16 @@ func TestRun(t *testing.T) {
 
 func TestReport(t *testing.T) {
 	var out bytes.Buffer
-	require.NoError(t, run([]string{"-net", "lr", "-steps", "100", "-report"}, &out))
+	name := filepath.Join(t.TempDir(), "report.json")
+	require.NoError(t, run([]string{"-net", "lr", "-steps", "100", "-report", "-json", name}, &out))
 	require.Contains(t, out.String(), "eprint 2024/463")
 	require.NotContains(t, out.String(), "agreement")
+	data, err := os.ReadFile(name)
+	require.NoError(t, err)
+	var r he.Report
+	require.NoError(t, json.Unmarshal(data, &r))
+	require.Equal(t, 128, r.SecurityBits)
+	require.Equal(t, he.Latency, r.Mode)
 }
 
 // TestNormalisationOfFeaturesIsTheClients loads a model as examples/mnist writes it.
