@@ -12,11 +12,13 @@ import (
 // Assessment is how a program's answers differ from its model's outputs in the clear.
 type Assessment struct {
 	Inputs int `json:"inputs"`
-	// Agreement is the part of the inputs whose label (largest output) is the model's.
+	// Agreement is the part of the inputs whose label (largest output, or the sign of a
+	// single one) is the model's.
 	Agreement float64 `json:"agreement"`
 	// Disagreements counts the others, Ties those of them whose two labels' outputs in
 	// the clear are no further apart than twice the largest error of the inputs whose
-	// labels agree: such an error may turn them.
+	// labels agree, or whose single output is no further from 0 than that error: such an
+	// error may turn them.
 	Disagreements int `json:"disagreements"`
 	Ties          int `json:"ties"`
 	// LargestError is that of all outputs, fits included.
@@ -129,7 +131,7 @@ func Compare(plain [][]float32, encrypted [][]float64) Assessment {
 			e := math.Abs(encrypted[i][j] - float64(v))
 			errs[j], most = max(errs[j], e), max(most, e)
 		}
-		if argmax(row) == argmax(encrypted[i]) {
+		if label(row) == label(encrypted[i]) {
 			agreeing = max(agreeing, most)
 		} else {
 			a.Disagreements++
@@ -141,8 +143,15 @@ func Compare(plain [][]float32, encrypted [][]float64) Assessment {
 	}
 	a.PrecisionBits = bitsOf(a.LargestError, biggest)
 	for i, row := range plain {
-		want, got := argmax(row), argmax(encrypted[i])
-		if want != got && a.Disagreements < a.Inputs && float64(row[want])-float64(row[got]) <= 2*agreeing {
+		want, got := label(row), label(encrypted[i])
+		if want == got || a.Disagreements == a.Inputs {
+			continue
+		}
+		apart := 2 * math.Abs(float64(row[0]))
+		if outputs > 1 {
+			apart = float64(row[want]) - float64(row[got])
+		}
+		if apart <= 2*agreeing {
 			a.Ties++
 		}
 	}

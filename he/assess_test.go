@@ -32,6 +32,9 @@ func TestCompareByHand(t *testing.T) {
 	b := Compare([][]float32{{1, 0, .5}}, [][]float64{{.9, 0, 1.1}})
 	require.Equal(t, 1, b.Disagreements)
 	require.Zero(t, b.Ties, "nothing tells which errors are usual")
+	b = Compare([][]float32{{1}, {-2}, {.25}, {4}}, [][]float64{{1.5}, {-2}, {-.125}, {-1}})
+	require.Equal(t, 2, b.Disagreements, "of signs")
+	require.Equal(t, 1, b.Ties, "0.25 is nearer to 0 than the error 0.5")
 	require.Equal(t, 52., Compare([][]float32{{1}}, [][]float64{{1}}).PrecisionBits)
 	require.PanicsWithValue(t, "he: Compare of 1 rows with 2, must be as many and at least 1", func() { Compare(make([][]float32, 1), make([][]float64, 2)) })
 	require.PanicsWithValue(t, "he: Compare: row 0 has 1 outputs and 2, must have 1", func() { Compare([][]float32{{1}}, [][]float64{{1, 2}}) })
@@ -52,8 +55,8 @@ func TestGarbageIsNoTie(t *testing.T) {
 			}
 			encrypted[i] = append(encrypted[i], x)
 		}
-		if i%2 == 1 && argmax(plain[i]) == argmax(encrypted[i]) {
-			encrypted[i][(argmax(encrypted[i])+1)%10] = 1e3
+		if i%2 == 1 && label(plain[i]) == label(encrypted[i]) {
+			encrypted[i][(label(encrypted[i])+1)%10] = 1e3
 		}
 	}
 	a := Compare(plain, encrypted)

@@ -1,7 +1,6 @@
 package he
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -58,9 +57,14 @@ const (
 func (p *Program) compileBatch() error {
 	why := "none tried"
 	for k := range p.stages {
-		if p.stages[k].series != nil {
-			return fmt.Errorf("he: stage %s: batch mode evaluates activations of degree 2, the fit has degree %d; set Options.Degree to 2", p.stages[k].name, len(p.stages[k].series)-1)
+		if p.stages[k].series == nil {
+			continue
 		}
+		what, instead := "this one has", "set Options.Mode to latency"
+		if _, ok := p.graph.stages[k].act.(smooth); ok {
+			what, instead = "the fit has", "set Options.Degree to 2"
+		}
+		return fmt.Errorf("he: stage %s: batch mode evaluates activations of degree 2, %s degree %d; %s", p.stages[k].name, what, len(p.stages[k].series)-1, instead)
 	}
 	squares := len(p.stages) - 1
 	for logN := 12; logN <= 16; logN++ {
@@ -100,7 +104,10 @@ func (p *Program) compileBatch() error {
 	return fmt.Errorf("he: no secure parameters for batch mode: %s", why)
 }
 
-var errBatchRoom = errors.New("the modulus is too small for the depth")
+// batchRoom says that a stage's values are too large for the primes that are left there.
+func batchRoom(stage string, bits float64, primes int, size float64) error {
+	return fmt.Errorf("stage %s: values of %.0f bits, where %d primes of %.0f bits are left", stage, bits, primes, size)
+}
 
 // planBatch follows the scales through the stages. All arguments are in bits.
 func planBatch(stages []canonical, primes int, size, scale, least float64) ([]batchStage, error) {
@@ -142,12 +149,12 @@ func planBatch(stages []canonical, primes int, size, scale, least float64) ([]ba
 		}
 		b.scale, b.primes = target, left
 		if target+room > float64(left)*size {
-			return nil, errBatchRoom
+			return nil, batchRoom(s.name, target+room, left, size)
 		}
 		for _, i := range sources {
 			// Sources of very different scales: the larger one's weights would vanish.
 			if big := s.parts[i].biggest(); len(sources) > 1 && big > 0 && math.Log2(big)+target-scales[i] < least-batchNoiseBits+2 {
-				return nil, errBatchRoom
+				return nil, fmt.Errorf("stage %s: its sources' scales are too far apart, by %.0f bits", s.name, top-scales[i])
 			}
 			b.parts = append(b.parts, batchPart{from: i, matrix: s.parts[i], bits: target - scales[i]})
 		}
@@ -160,7 +167,7 @@ func planBatch(stages []canonical, primes int, size, scale, least float64) ([]ba
 			}
 			next *= 2
 			if next+room > float64(left)*size {
-				return nil, errBatchRoom
+				return nil, batchRoom(s.name, next+room, left, size)
 			}
 			for next-size >= least && left > 1 {
 				next -= size

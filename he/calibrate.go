@@ -15,11 +15,11 @@ const maxFinite = 1e100
 // most values that a fit is weighed with.
 const fitSamples = 1 << 14
 
-// calibrate finds the ranges and the fits. It returns the part of the inputs whose
-// largest output is the model's with the fits in place.
+// calibrate finds the ranges and the fits. It returns the part of the inputs that keep
+// their answers with the fits in place.
 func (g *graph) calibrate(inputs [][]float64, o Options) (float64, error) {
 	samples := make([][]float64, len(g.stages))
-	labels := make([]int, len(inputs))
+	wanted := make([][]float64, len(inputs))
 	for i := range g.stages {
 		g.stages[i].lo, g.stages[i].hi = math.Inf(1), math.Inf(-1)
 	}
@@ -41,7 +41,7 @@ func (g *graph) calibrate(inputs [][]float64, o Options) (float64, error) {
 	}
 	for i, x := range inputs {
 		values := g.run(x, look)
-		labels[i] = argmax(values[len(values)-1])
+		wanted[i] = values[len(values)-1]
 	}
 	for i := range g.stages {
 		if s := &g.stages[i]; !(s.lo > -maxFinite && s.hi < maxFinite) {
@@ -58,7 +58,10 @@ func (g *graph) calibrate(inputs [][]float64, o Options) (float64, error) {
 	best, bestFits := -1., []fit(nil)
 	var failed error
 	for _, degree := range try {
-		a, err := g.fitAll(degree, o.Margin, samples, inputs, labels)
+		a, err := g.fitAll(degree, o.Margin, samples, inputs, wanted)
+		if err == nil {
+			err = g.refuseFlat(o.Mode)
+		}
 		if err != nil {
 			failed = errors.Join(failed, err)
 			continue
@@ -79,19 +82,40 @@ func (g *graph) calibrate(inputs [][]float64, o Options) (float64, error) {
 	for k := range g.stages {
 		g.stages[k].fit = bestFits[k]
 	}
-	return best, g.refuseFlat()
+	return best, nil
+}
+
+// keptRange is the part of a single output's range that fits may move it by: a single
+// output has no label that could tell a good fit from a bad one.
+const keptRange = 1. / 16
+
+// kept is the part of the inputs that keep their answers: those of several outputs their
+// label, those of one its value but for keptRange of the wanted ones' range.
+func kept(wanted, got [][]float64) float64 {
+	lo, hi := math.Inf(1), math.Inf(-1)
+	for _, w := range wanted {
+		lo, hi = min(lo, w[0]), max(hi, w[0])
+	}
+	same := 0
+	for i, w := range wanted {
+		if len(w) == 1 && math.Abs(got[i][0]-w[0]) <= keptRange*(hi-lo) || len(w) > 1 && label(w) == label(got[i]) {
+			same++
+		}
+	}
+	return float64(same) / float64(len(wanted))
 }
 
 // fitAll fits all activations at a degree, and gives the part of the inputs that keep
-// their labels. Fits move what later stages see: where an input leaves a fit's range, the
+// the wanted outputs. Fits move what later stages see: where an input leaves a fit's range, the
 // range is widened to it and fitted again. It returns an error that names the stage if
 // that comes to no end.
-func (g *graph) fitAll(degree int, margin float64, samples, inputs [][]float64, labels []int) (float64, error) {
+func (g *graph) fitAll(degree int, margin float64, samples, inputs, wanted [][]float64) (float64, error) {
 	lo, hi := make([]float64, len(g.stages)), make([]float64, len(g.stages))
 	for k := range g.stages {
 		lo[k], hi[k] = g.stages[k].lo, g.stages[k].hi
 	}
 	exact := true
+	got := make([][]float64, len(inputs))
 	for round := 0; ; round++ {
 		for k := range g.stages {
 			s := &g.stages[k]
@@ -111,18 +135,16 @@ func (g *graph) fitAll(degree int, margin float64, samples, inputs [][]float64, 
 		if exact {
 			return 1, nil
 		}
-		same, left := 0, -1
+		left := -1
 		for i, x := range inputs {
 			outputs, l := g.fitted(x)
-			if argmax(outputs) == labels[i] {
-				same++
-			}
+			got[i] = outputs
 			if l >= 0 && (left < 0 || l < left) {
 				left = l
 			}
 		}
 		if left < 0 {
-			return float64(same) / float64(len(inputs)), nil
+			return kept(wanted, got), nil
 		}
 		// The first such stage alone: what later ones see follows from its outputs.
 		from, to := lo[left], hi[left]
@@ -144,21 +166,30 @@ func (g *graph) fitAll(degree int, margin float64, samples, inputs [][]float64, 
 
 // refuseFlat refuses fits of degree 2 whose leading factor vanishes beside the others,
 // which no plan could scale.
-func (g *graph) refuseFlat() error {
+func (g *graph) refuseFlat(mode Mode) error {
 	for i := range g.stages {
 		s := &g.stages[i]
 		if _, ok := s.act.(smooth); !ok || s.fit.degree() != 2 {
 			continue
 		}
 		if lead := math.Abs(s.fit.c[2]); lead < 1e-9*(math.Abs(s.fit.c[0])+math.Abs(s.fit.c[1])) || lead == 0 {
-			return fmt.Errorf("he: stage %s: the fit over [%g, %g] is a straight line; calibrate with inputs that reach more of it, or set Options.Degree to 3", s.name, s.fit.mid-s.fit.half, s.fit.mid+s.fit.half)
+			instead := "set Options.Degree to 3"
+			if mode == Batch {
+				instead = "set Options.Mode to latency, as batch mode has no fits of degree 3"
+			}
+			return fmt.Errorf("he: stage %s: the fit of degree 2 over [%g, %g] is a straight line; calibrate with inputs that reach more of it, or %s", s.name, s.fit.mid-s.fit.half, s.fit.mid+s.fit.half, instead)
 		}
 	}
 	return nil
 }
 
-func argmax[T float32 | float64](v []T) int {
+// label is the index of the largest output, the first of several, or of one output
+// whether it is positive.
+func label[T float32 | float64](v []T) int {
 	best := 0
+	if len(v) == 1 && v[0] > 0 {
+		return 1
+	}
 	for i := range v {
 		if v[i] > v[best] {
 			best = i

@@ -30,7 +30,8 @@ type Options struct {
 	Precision int `json:"precision"`
 	// Degree of the polynomials that stand for activations that are none. 0: the least
 	// of 2, 3, 5, 7, 15 and 31 with which the calibration inputs keep their labels
-	// (largest outputs), or the one with which most do.
+	// (largest outputs; a single output must move by no more than a 16th of its range),
+	// or the one with which most do.
 	Degree int `json:"degree"`
 	// Margin widens the calibrated range of each activation's input on both sides, by
 	// this part of its width. 0: 0.1.

@@ -233,6 +233,72 @@ func TestCompileRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "parameter 1 of the model is +Inf")
 }
 
+// What does not fit is refused by its stage, with the numbers.
+func TestRefusalsNameTheStage(t *testing.T) {
+	wide := network(t, nn.Shape{4}, nn.Linear{Out: 3}, nn.Square{}, nn.Linear{Out: 3000}, nn.Square{}, nn.Linear{Out: 2})
+	cubic := network(t, nn.Shape{4}, nn.Linear{Out: 3}, nn.Polynomial{Coefficients: []float32{0, 1, 0, 1}}, nn.Linear{Out: 2})
+	tanh := network(t, nn.Shape{4}, nn.Linear{Out: 3}, nn.Tanh{}, nn.Linear{Out: 2})
+	deep := network(t, nn.Shape{4}, nn.Linear{Out: 3}, nn.Square{}, nn.Linear{Out: 3}, nn.Square{}, nn.Linear{Out: 3}, nn.Square{}, nn.Linear{Out: 2})
+	for _, c := range []struct {
+		m    *nn.Model
+		o    Options
+		want string
+	}{
+		{wide, Options{LogN: 12}, "stage 2 Linear + 3 Square: its 3000 outputs do not fit into the 2048 slots of a ciphertext"},
+		{cubic, Options{Mode: Batch}, "activations of degree 2, this one has degree 3; set Options.Mode to latency"},
+		{tanh, Options{Mode: Batch, Degree: 3}, "activations of degree 2, the fit has degree 3; set Options.Degree to 2"},
+		{deep, Options{Mode: Batch, LogN: 12}, "values of "},
+	} {
+		_, err := Compile(c.m, examples(20, 4, 1), c.o)
+		require.ErrorContains(t, err, c.want)
+		require.ErrorContains(t, err, "stage ")
+	}
+}
+
+// Through the middle of an odd function no parabola goes: the next degree stands for it.
+func TestFlatFitsTakeTheNextDegree(t *testing.T) {
+	m := network(t, nn.Shape{2}, nn.Linear{Out: 2, NoBias: true}, nn.Tanh{}, nn.Linear{Out: 3})
+	copy(m.Params(), []float32{1, -1, .5, .7})
+	var x [][]float32
+	for i := range 10 {
+		v, w := float32(i+1)/10, float32(i%3)/3
+		x = append(x, []float32{v, w}, []float32{-v, -w})
+	}
+	p, err := Compile(m, x, Options{})
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, p.graph.stages[0].fit.degree(), 3)
+	_, err = Compile(m, x, Options{Degree: 2})
+	require.ErrorContains(t, err, "the fit of degree 2 over")
+	require.ErrorContains(t, err, "set Options.Degree to 3")
+	_, err = Compile(m, x, Options{Mode: Batch})
+	require.ErrorContains(t, err, "set Options.Mode to latency")
+}
+
+// One output has no label that any fit would keep: its value is looked at.
+func TestFitsOfOneOutput(t *testing.T) {
+	for _, act := range []nn.Layer{nn.Tanh{}, nn.ReLU{}, nn.GELU{}} {
+		m := network(t, nn.Shape{6}, nn.Linear{Out: 16}, act, nn.Linear{Out: 16}, act, nn.Linear{Out: 1})
+		x := examples(200, 6, 3)
+		for _, row := range x {
+			for j := range row {
+				row[j] = 4*row[j] - 2
+			}
+		}
+		p, kept, err := plan(m, x, Options{}.withDefaults(), [32]byte{})
+		require.NoError(t, err, "%T", act)
+		var fitted [][]float64
+		for _, row := range x {
+			values, _ := p.graph.fitted(widened(row))
+			fitted = append(fitted, values)
+		}
+		a := Compare(nn.Predict(m, x), fitted)
+		require.Greater(t, p.graph.stages[0].fit.degree(), 2, "%T", act)
+		require.Greater(t, kept, .99, "%T", act)
+		require.Greater(t, a.PrecisionBits, 4., "%T", act)
+		require.Greater(t, a.Agreement, .95, "%T: signs", act)
+	}
+}
+
 // Squares of small numbers are squares.
 func TestSmallSquareIsNotFlat(t *testing.T) {
 	m := network(t, nn.Shape{4}, nn.Linear{Out: 3}, nn.Square{}, nn.Linear{Out: 2})

@@ -98,8 +98,16 @@ func (o HandlerOptions) withDefaults() (HandlerOptions, error) {
 	if o.QuotaPeriod > maxQuotaPeriod {
 		return o, fmt.Errorf("he: HandlerOptions.QuotaPeriod is %v, must be at most %v", o.QuotaPeriod, maxQuotaPeriod)
 	}
-	if max(o.MaxSessions, o.ClientSessions, o.Concurrency, o.Queue, o.ClientConcurrency) > 1<<20 {
-		return o, fmt.Errorf("he: HandlerOptions' counts of sessions and requests must be at most %d", 1<<20)
+	for _, f := range []struct {
+		name string
+		v    int
+	}{
+		{"MaxSessions", o.MaxSessions}, {"ClientSessions", o.ClientSessions}, {"Concurrency", o.Concurrency},
+		{"Queue", o.Queue}, {"ClientConcurrency", o.ClientConcurrency},
+	} {
+		if f.v > 1<<20 {
+			return o, fmt.Errorf("he: HandlerOptions.%s is %d, must be at most %d", f.name, f.v, 1<<20)
+		}
 	}
 	one := o.Authenticate == nil
 	def := func(v *int, to int) {
@@ -383,8 +391,12 @@ func (h *Handler) charge(name string, now time.Time) (*clientState, error) {
 		}
 		h.clients[name] = c
 	}
-	if wait := c.charge(now); wait > 0 {
-		return nil, refuseUntil(http.StatusTooManyRequests, "rate", wait, "too many requests: at most %g a second and %d in %v (0: any number)", h.options.Rate, h.options.Quota, h.options.QuotaPeriod)
+	wait := c.charge(now)
+	switch {
+	case wait > 0 && c.quota != nil && c.quota.wait(now) > 0:
+		return nil, refuseUntil(http.StatusTooManyRequests, "rate", wait, "too many requests: at most %d in %v", h.options.Quota, h.options.QuotaPeriod)
+	case wait > 0:
+		return nil, refuseUntil(http.StatusTooManyRequests, "rate", wait, "too many requests: at most %g a second", h.options.Rate)
 	}
 	return c, nil
 }

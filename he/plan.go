@@ -1,7 +1,7 @@
 package he
 
 import (
-	"errors"
+	"fmt"
 	"math"
 
 	"github.com/sotto-ml/sotto/nn"
@@ -138,13 +138,22 @@ func planLatency(stages []canonical, logN int) (*latencyPlan, error) {
 	p := &planner{cost: costAt(logN), slots: 1 << (logN - 1), stages: stages, z: levels(stages)}
 	p.search(nil, make([]layout, 1, len(stages)+1), 0)
 	if p.best == nil {
-		return nil, errNoRoom
+		return nil, p.noRoom()
 	}
 	return p.best, nil
 }
 
-// errNoRoom says that a stage does not fit into a ciphertext's slots.
-var errNoRoom = errors.New("a layer's outputs do not fit into one ciphertext")
+// noRoom says which stage does not fit into a ciphertext's slots: the first that is too
+// large, or else the largest, for which no order was found.
+func (p *planner) noRoom() error {
+	largest := &p.stages[0]
+	for k := range p.stages {
+		if s := &p.stages[k]; s.shape.Size() > largest.shape.Size() && power(largest.shape.Size()) <= p.slots {
+			largest = s
+		}
+	}
+	return fmt.Errorf("stage %s: its %d outputs do not fit into the %d slots of a ciphertext", largest.name, largest.shape.Size(), p.slots)
+}
 
 // search extends the plan by the next stage in every way that may be best.
 func (p *planner) search(ops [][]operation, at []layout, ms float64) {

@@ -33,7 +33,8 @@ type Report struct {
 	InputBound float64 `json:"input_bound"`
 	Margin     float64 `json:"margin"`
 	// FitAgreement is the part of the calibration inputs whose largest output stays the
-	// same with fitted activations, in the clear.
+	// same with fitted activations, in the clear, or whose single output moves by no more
+	// than a 16th of that output's range.
 	FitAgreement float64 `json:"fit_agreement"`
 	// ArithmeticBits is -log2 of the largest error that encryption made in an output of
 	// the calibration inputs that were encrypted, relative to the largest output.
@@ -101,7 +102,7 @@ func (r Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(&b, "%s%s at level %d (%.0f kB)", sep, k.Name, k.Level, float64(k.Bytes)/1e3)
 	}
 	fmt.Fprintf(&b, "; in all %.2f MB seeded; query %.2f MB, answer %.2f MB\n", float64(r.KeyBytes)/1e6, float64(r.QueryBytes)/1e6, float64(r.AnswerBytes)/1e6)
-	fmt.Fprintf(&b, "inputs within ±%.4g, ranges with a margin of %.0f%%; labels kept by the fits: %.2f%% of the calibration inputs\n", r.InputBound, 100*r.Margin, 100*r.FitAgreement)
+	fmt.Fprintf(&b, "inputs within ±%.4g, ranges with a margin of %.0f%%; kept by the fits: %.2f%% of the calibration inputs\n", r.InputBound, 100*r.Margin, 100*r.FitAgreement)
 	fmt.Fprintf(&b, "precision over %d encrypted calibration inputs: %.1f bits of the arithmetic, of each output against the model %.1f; predicted %.1f ms\n", r.Probes, r.ArithmeticBits, r.OutputBits, r.PredictedMS)
 	_, err := io.WriteString(w, b.String())
 	return err
