@@ -38,6 +38,22 @@ func RankSum(dst []float32, rows [][]float32, lo, hi int, scale float32) (finite
 	return len(dst) == 0 || rankSum(dst, rows, lo, hi, scale)
 }
 
+// RankBounds writes the values of rank lo of all columns to least and those of rank hi-1 to
+// most, in the order of RankSum.
+//
+// least and most may be one of the rows, but not the same. It panics unless there are 1 to
+// 1024 rows of their length and 0 <= lo < hi <= len(rows), and if they overlap a row in
+// part or each other.
+func RankBounds(least, most []float32, rows [][]float32, lo, hi int) {
+	checkRows(least, rows)
+	checkRows(most, rows)
+	checkApart(least, most)
+	checkRanks(lo, hi, len(rows))
+	if len(least) > 0 {
+		rankBounds(least, most, rows, lo, hi)
+	}
+}
+
 // TrimmedSum is RankSum of the ranks cut to n-cut-1 of n rows, in less time if there are
 // 33 rows and cut is at most a quarter of n, but the sum is then taken in an order that depends
 // on that of the rows, so that permuting those may change its last bits. It is the

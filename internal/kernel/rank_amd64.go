@@ -55,6 +55,19 @@ func meanAround(dst []float32, rows [][]float32, m int) (finite bool) {
 	return s.finite()
 }
 
+func rankBounds(least, most []float32, rows [][]float32, lo, hi int) {
+	if current == Generic || len(rows) == 1 {
+		rankBoundsGeneric(least, most, rows, lo, hi)
+		return
+	}
+	s := rankTiles.Get().(*rankTile)
+	defer s.done()
+	s.eachSorted(rows, nil, func(base unsafe.Pointer, stride, vectors int, _ []float32, column int) {
+		s.copyRanks(least, 0, unsafe.Add(base, lo*s.bytes), stride, vectors, 1, column)
+		s.copyRanks(most, 0, unsafe.Add(base, (hi-1)*s.bytes), stride, vectors, 1, column)
+	})
+}
+
 func sortColumns(dst []float32, ld int, rows [][]float32) {
 	if current == Generic || len(rows) == 1 {
 		sortColumnsGeneric(dst, ld, rows)
@@ -62,20 +75,26 @@ func sortColumns(dst []float32, ld int, rows [][]float32) {
 	}
 	s := rankTiles.Get().(*rankTile)
 	defer s.done()
-	n, columns := len(rows), len(rows[0])
 	s.eachSorted(rows, nil, func(base unsafe.Pointer, stride, vectors int, _ []float32, column int) {
-		if column+vectors*s.lanes <= columns {
-			copyRanks(s.level, base, stride, vectors, n, &dst[column], ld)
-			return
-		}
-		for r := range n {
-			keys := unsafe.Slice((*int32)(unsafe.Add(base, r*s.bytes)), columns-column)
-			out := dst[r*ld+column : r*ld+columns]
-			for j, k := range keys {
-				out[j] = rankValue(k)
-			}
-		}
+		s.copyRanks(dst, ld, base, stride, vectors, len(rows), column)
 	})
+}
+
+// copyRanks writes count rows of sorted columns from base on to dst, whose rows are ld
+// elements apart, from a column on.
+func (s *rankTile) copyRanks(dst []float32, ld int, base unsafe.Pointer, stride, vectors, count, column int) {
+	columns := len(s.input[0])
+	if column+vectors*s.lanes <= columns {
+		copyRanks(s.level, base, stride, vectors, count, &dst[column], ld)
+		return
+	}
+	for r := range count {
+		keys := unsafe.Slice((*int32)(unsafe.Add(base, r*s.bytes)), columns-column)
+		out := dst[r*ld+column : r*ld+columns]
+		for j, k := range keys {
+			out[j] = rankValue(k)
+		}
+	}
 }
 
 // eachSorted calls f for groups of vectors of sorted columns: their ranks are

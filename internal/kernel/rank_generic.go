@@ -180,3 +180,12 @@ func sortColumnsGeneric(dst []float32, ld int, rows [][]float32) {
 		}
 	})
 }
+
+func rankBoundsGeneric(least, most []float32, rows [][]float32, lo, hi int) {
+	eachSortedTile(rows, func(keys [][rankColumns]int32, first, width int) {
+		below, above := keys[lo][:width], keys[hi-1][:width]
+		for j := range width {
+			least[first+j], most[first+j] = rankValue(below[j]), rankValue(above[j])
+		}
+	})
+}

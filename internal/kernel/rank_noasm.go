@@ -18,3 +18,7 @@ func meanAround(dst []float32, rows [][]float32, m int) bool {
 }
 
 func sortColumns(dst []float32, ld int, rows [][]float32) { sortColumnsGeneric(dst, ld, rows) }
+
+func rankBounds(least, most []float32, rows [][]float32, lo, hi int) {
+	rankBoundsGeneric(least, most, rows, lo, hi)
+}

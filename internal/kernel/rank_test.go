@@ -165,7 +165,7 @@ func finiteEdges(r *rand.Rand, n int) []float32 {
 	return x
 }
 
-// checkRanksOf compares the three kernels with the definitions on rows of every
+// checkRanksOf compares the kernels with the definitions on rows of every
 // float32, in some ranges of ranks.
 func checkRanksOf(t *testing.T, r *rand.Rand, n, columns int) {
 	t.Helper()
@@ -188,6 +188,17 @@ func checkRanksOf(t *testing.T, r *rand.Rand, n, columns int) {
 		for j := range dst {
 			if want := wantRankSum(sorted[j], lo, hi, scale); !same(dst[j], want) {
 				t.Fatalf("n=%d columns=%d ranks %d to %d column %d: %g, want %g", n, columns, lo, hi, j, dst[j], want)
+			}
+		}
+	}
+	for _, ranks := range [][2]int{{(n - 1) / 2, n/2 + 1}, {f, n - f}, {a, a + 1}, {0, n}} {
+		least, intact := guardedVector(columns, r.IntN(16))
+		most, intact2 := guardedVector(columns, r.IntN(16))
+		RankBounds(least, most, rows, ranks[0], ranks[1])
+		require.True(t, intact() && intact2(), "n=%d columns=%d: wrote outside", n, columns)
+		for j := range least {
+			if !same(least[j], sorted[j][ranks[0]]) || !same(most[j], sorted[j][ranks[1]-1]) {
+				t.Fatalf("n=%d columns=%d ranks %v column %d: %g and %g", n, columns, ranks, j, least[j], most[j])
 			}
 		}
 	}
@@ -330,8 +341,12 @@ func TestRanksInPlace(t *testing.T) {
 			for range 2 {
 				want := make([]float32, 333)
 				i := r.IntN(n)
-				RankSum(want, rows, n/4, n-n/4, 1)
+				RankBounds(want, make([]float32, 333), rows, n/4, n-n/4)
 				again := cloneRows(rows)
+				RankBounds(again[i], make([]float32, 333), again, n/4, n-n/4)
+				require.Equal(t, want, again[i], "n=%d", n)
+				RankSum(want, rows, n/4, n-n/4, 1)
+				again = cloneRows(rows)
 				RankSum(again[i], again, n/4, n-n/4, 1)
 				require.Equal(t, want, again[i], "n=%d", n)
 				TrimmedSum(want, rows, n/4, 1)
@@ -362,6 +377,7 @@ func TestRanksAllocateNothing(t *testing.T) {
 				TrimmedSum(dst, rows, n/4, 1)
 				MeanAround(dst, rows, n-n/4)
 				SortColumns(all, 200, rows)
+				RankBounds(dst, all[:200], rows, n/4, n-n/4)
 			}), "n=%d", n)
 		}
 	})
@@ -408,6 +424,11 @@ func TestRanksPanic(t *testing.T) {
 		{"kernel: ranks out of range", func() { RankSum(x[20:24], rows, 1, 1, 1) }},
 		{"kernel: ranks out of range", func() { RankSum(x[20:24], rows, 0, 4, 1) }},
 		{"kernel: ranks out of range", func() { MeanAround(x[20:24], rows, 0) }},
+		{"kernel: ranks out of range", func() { RankBounds(x[20:24], x[24:28], rows, 1, 4) }},
+		{"kernel: number of rows out of range", func() { RankBounds(x[20:24], x[24:28], nil, 0, 1) }},
+		{"kernel: lengths differ", func() { RankBounds(x[20:24], x[24:27], rows, 0, 1) }},
+		{"kernel: partial overlap", func() { RankBounds(x[20:24], x[10:14], rows, 0, 1) }},
+		{"kernel: output overlaps an input", func() { RankBounds(x[20:24], x[23:27], rows, 0, 1) }},
 		{"kernel: ranks out of range", func() { MeanAround(x[20:24], rows, 4) }},
 		{"kernel: partial overlap", func() { RankSum(x[2:6], rows, 0, 1, 1) }},
 		{"kernel: number of rows out of range", func() { TrimmedSum(x[:4], make([][]float32, 1025), 1, 1) }},
