@@ -167,21 +167,23 @@ func (r TrimmedMean) Kappa(n, f int) float64 {
 
 // ranks ends in the mean of the values of ranks lo to hi-1 of each column.
 func (s *survey) ranks(lo, hi int, v *Verdict) {
-	s.ordered = s.mix == nil
+	s.ordered, s.end.columns = s.mix == nil, true
 	s.end.do, s.end.lo, s.end.hi, s.end.scale = endRanks, lo, hi, 1/float32(hi-lo)
 	s.end.mend = func(s *survey, p *part) { mendRanks(p, p.dst, s.end.lo, s.end.hi) }
-	if v != nil {
-		v.start(s.n)
-		s.end.told = v
-	}
+	s.count(v)
 }
 
 func endRanks(s *survey, p *part) {
 	s.look(p)
-	if s.end.told != nil {
+	finite := kernel.RankSum(p.dst, p.view, s.end.lo, s.end.hi, s.end.scale)
+	switch {
+	case s.end.told == nil:
+	case s.end.hi-s.end.lo == 1:
+		s.divide(p, p.view, p.dst, p.dst, s.end.lo, s.end.hi)
+	default:
 		s.countCut(p)
 	}
-	s.saw(p, kernel.RankSum(p.dst, p.view, s.end.lo, s.end.hi, s.end.scale))
+	s.saw(p, finite)
 }
 
 // saw marks a block as sound if the unmixed rows were seen to be finite and the result is.
@@ -228,9 +230,8 @@ func endTrimmed(s *survey, p *part) {
 // hi-1, and shares each column among the others.
 func (s *survey) countCut(p *part) {
 	least, most := p.bounds()
-	kernel.RankSum(least, p.view, s.end.lo, s.end.lo+1, 1)
-	kernel.RankSum(most, p.view, s.end.hi-1, s.end.hi, 1)
-	s.divide(p, least, most)
+	kernel.RankBounds(least, most, p.view, s.end.lo, s.end.hi)
+	s.divide(p, p.view, least, most, s.end.lo, s.end.hi)
 }
 
 // bounds is room for two values of each column.
@@ -241,39 +242,87 @@ func (p *part) bounds() (least, most []float32) {
 	return p.spare[0], p.spare[1]
 }
 
-// divide counts the coordinates in which each row is below least or above most, and shares
-// each column among the other rows.
-func (s *survey) divide(p *part, least, most []float32) {
+// keptUnit is the whole of a column in the integers that shares of it are counted in: sums of
+// those are exact, in whatever blocks and order.
+const keptUnit = 1 << 40
+
+// tally makes room for the counts and shares of a unit at its first block.
+func (s *survey) tally(p *part) {
 	if p.at == p.from {
 		p.cut = append(p.cut[:0], make([]int, s.n)...)
-		p.kept = append(p.kept[:0], make([]float64, s.n)...)
+		p.kept = append(p.kept[:0], make([]int64, s.n)...)
 	}
-	p.votes = append(p.votes[:0], make([]int32, len(least))...)
-	votes := p.votes
-	for k, row := range p.view {
-		cut := 0
-		for j, x := range row[:len(votes)] {
-			if x < least[j] || x > most[j] {
-				cut++
-			} else {
-				votes[j]++
-			}
+}
+
+// within counts the coordinates in which each row is below least or above most, and in p.votes
+// the other rows of each column.
+func (s *survey) within(p *part, rows [][]float32, least, most []float32) {
+	s.tally(p)
+	p.votes = zeros(p.votes, len(least))
+	p.outside = sizedTo(p.outside, len(rows))
+	for k, row := range rows {
+		p.outside[k] = kernel.CountWithin(p.votes, row, least, most)
+		p.cut[k] += p.outside[k]
+	}
+}
+
+// zeros is a buffer of n zeros.
+func zeros[T any](x []T, n int) []T {
+	x = sizedTo(x, n)
+	clear(x)
+	return x
+}
+
+// divide shares each column among the hi-lo rows of ranks lo to hi-1, of which least and most
+// are the first and the last, and counts the coordinates in which rows are not between them.
+// Equal rows share what falls to them.
+func (s *survey) divide(p *part, rows [][]float32, least, most []float32, lo, hi int) {
+	s.within(p, rows, least, most)
+	each := keptUnit / int64(hi-lo)
+	ties := false
+	for _, n := range p.votes {
+		ties = ties || int(n) != hi-lo
+	}
+	for k := range rows {
+		p.kept[k] += int64(len(least)-p.outside[k]) * each
+	}
+	if ties {
+		inf := float32(math.Inf(1))
+		s.shareTies(p, rows, least, most, least, -inf, lo, each)
+		s.shareTies(p, rows, least, most, most, inf, len(rows)-hi, each)
+	}
+}
+
+// shareTies corrects what divide gave to rows that equal one of the bounds: of c such rows,
+// b+c-cut count, where b are beyond it and cut are cut off there.
+func (s *survey) shareTies(p *part, rows [][]float32, least, most, bound []float32, beyond float32, cut int, each int64) {
+	n := len(bound)
+	p.infinite, p.votes, p.equal, p.keys = sizedTo(p.infinite, n), zeros(p.votes, n), zeros(p.equal, n), sizedTo(p.keys, n)
+	for j := range p.infinite {
+		p.infinite[j] = beyond
+	}
+	from, to := p.infinite, bound
+	if beyond > 0 {
+		from, to = to, from
+	}
+	for _, row := range rows {
+		kernel.CountWithin(p.votes, row, from, to)
+		kernel.CountWithin(p.equal, row, bound, bound)
+	}
+	more, any := p.keys, false // than each
+	for j, c := range p.equal {
+		more[j] = 0
+		switch {
+		case c == 0: // of distances least is 0, which none may be
+		case least[j] != most[j]:
+			more[j] = each*int64(int(p.votes[j])-cut)/int64(c) - each
+		case beyond < 0: // once
+			more[j] = keptUnit/int64(c) - each
 		}
-		p.cut[k] += cut
+		any = any || more[j] != 0
 	}
-	p.column = sizedTo(p.column, len(votes))
-	shares := p.column
-	for j, n := range votes {
-		shares[j] = 1 / float64(n)
-	}
-	for k, row := range p.view {
-		kept := p.kept[k]
-		for j, x := range row[:len(shares)] {
-			if !(x < least[j] || x > most[j]) {
-				kept += shares[j]
-			}
-		}
-		p.kept[k] = kept
+	for k := 0; any && k < len(rows); k++ {
+		p.kept[k] += kernel.SumWithin(more, rows[k], bound, bound)
 	}
 }
 
@@ -281,17 +330,24 @@ func (s *survey) divide(p *part, least, most []float32) {
 func (s *survey) addCut(p *part) {
 	for k, c := range p.cut {
 		s.cut[k] += c
-		s.kept[k] += p.kept[k]
+		s.kept[k] += float64(p.kept[k]) / keptUnit
 	}
 }
 
-// tellTrimmed makes the verdict of the counts and shares.
+// tellTrimmed makes the verdict of the counts and shares. Of mixtures it tells the clients'
+// shares alone.
 func (s *survey) tellTrimmed() {
-	for k, c := range s.cut {
-		if s.d > 0 {
-			client := &s.end.told.Clients[s.order[k]]
-			client.Trimmed = float64(c) / float64(s.d)
-			client.Weight = s.kept[k] / float64(s.d)
+	if s.d == 0 {
+		return
+	}
+	for k := range s.kept {
+		s.kept[k] /= float64(s.d)
+	}
+	for k, w := range s.unmixed(s.kept) {
+		client := &s.end.told.Clients[s.order[k]]
+		client.weigh(w)
+		if s.mix == nil {
+			client.Trimmed = float64(s.cut[k]) / float64(s.d)
 		}
 	}
 }
@@ -304,7 +360,7 @@ type Meamed struct {
 	F int // of n rows, 2F < n
 }
 
-// Aggregate implements [Rule]. The verdict's weights are not known.
+// Aggregate implements [Rule].
 func (r Meamed) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
 	s, err := open("Meamed", dst, rows)
 	if err != nil {
@@ -333,13 +389,21 @@ func (r Meamed) plan(s *survey, v *Verdict) error {
 	if err := faulty("Meamed", r.F, s.n); err != nil {
 		return err
 	}
-	v.unknown(s.n)
 	s.around(s.n - r.F)
+	s.count(v)
 	return nil
 }
 
 // around ends in the means of the m values nearest to the median.
-func (s *survey) around(m int) { s.end.do, s.end.mend, s.end.lo = endAround, mendAround, m }
+func (s *survey) around(m int) {
+	s.end.do, s.end.mend, s.end.lo, s.end.columns = endAround, mendAround, m, true
+}
+
+// count has the last pass count for a verdict of shares that differ by column.
+func (s *survey) count(v *Verdict) {
+	v.start(s.n)
+	s.end.told = v
+}
 
 func mendAround(s *survey, p *part) {
 	for j, x := range p.dst {
@@ -357,7 +421,28 @@ func mendAround(s *survey, p *part) {
 
 func endAround(s *survey, p *part) {
 	s.look(p)
+	if s.end.told != nil {
+		s.countFar(p)
+	}
 	s.saw(p, kernel.MeanAround(p.dst, p.view, s.end.lo))
+}
+
+// countFar counts the coordinates in which each row is farther from the median than the
+// s.end.lo nearest, and shares each column among the others.
+func (s *survey) countFar(p *part) {
+	median, most := p.bounds()
+	lo, hi := (s.n-1)/2, s.n/2+1
+	kernel.RankSum(median, p.view, lo, hi, 1/float32(hi-lo))
+	p.apart = fresh(p.apart, s.n, len(median))
+	for k, row := range p.view {
+		apart := p.apart[k]
+		for j, x := range row[:len(apart)] {
+			apart[j] = float32(math.Abs(float64(x - median[j])))
+		}
+	}
+	kernel.RankSum(most, p.apart, s.end.lo-1, s.end.lo, 1)
+	clear(median)
+	s.divide(p, p.apart, median, most, 0, s.end.lo)
 }
 
 // SignMajority is, in each coordinate, Scale with the sign that more rows have, or 0
@@ -385,36 +470,40 @@ func (r SignMajority) plan(s *survey, v *Verdict) error {
 	if !(r.Scale > 0) || r.Scale > math.MaxFloat32 {
 		return fmt.Errorf("aggregate: SignMajority.Scale is %v, must be positive and finite", r.Scale)
 	}
-	if v != nil {
-		v.start(s.n)
-		s.end.told = v
-	}
-	s.end.do, s.end.scale = endSigns, float32(r.Scale)
+	s.count(v)
+	s.end.do, s.end.scale, s.end.columns = endSigns, float32(r.Scale), true
 	return nil
 }
 
 func endSigns(s *survey, p *part) {
 	s.look(p)
-	p.votes = append(p.votes[:0], make([]int32, len(p.dst))...)
-	votes := p.votes
-	for _, row := range p.view {
-		for j, x := range row[:len(votes)] {
-			b := int32(math.Float32bits(x))
-			votes[j] += b>>31 | int32(uint32(-(b&math.MaxInt32))>>31)
+	width := len(p.dst)
+	p.votes, p.equal = zeros(p.votes, width), zeros(p.equal, width) // for and against
+	inf, least := float32(math.Inf(1)), float32(math.SmallestNonzeroFloat32)
+	from, to := p.bounds()
+	for side, votes := range [][]int32{p.votes, p.equal} {
+		lo, hi := least, inf
+		if side == 1 {
+			lo, hi = -inf, -least
+		}
+		for j := range from {
+			from[j], to[j] = lo, hi
+		}
+		for _, row := range p.view {
+			kernel.CountWithin(votes, row, from, to)
 		}
 	}
-	for j, c := range votes {
+	for j, c := range p.votes {
 		p.dst[j] = 0
-		switch {
-		case c > 0:
+		switch against := p.equal[j]; {
+		case c > against:
 			p.dst[j] = s.end.scale
-		case c < 0:
+		case c < against:
 			p.dst[j] = -s.end.scale
 		}
 	}
 	if s.end.told != nil {
-		least, most := p.bounds() // of those not outvoted
-		inf := float32(math.Inf(1))
+		least, most := from, to // of those not outvoted
 		for j, x := range p.dst {
 			least[j], most[j] = -inf, inf
 			switch {
@@ -424,6 +513,13 @@ func endSigns(s *survey, p *part) {
 				most[j] = 0
 			}
 		}
-		s.divide(p, least, most)
+		s.within(p, p.view, least, most)
+		p.keys = sizedTo(p.keys, len(least))
+		for j, n := range p.votes {
+			p.keys[j] = keptUnit / int64(n)
+		}
+		for k, row := range p.view {
+			p.kept[k] += kernel.SumWithin(p.keys, row, least, most)
+		}
 	}
 }

@@ -187,8 +187,7 @@ type Bulyan struct {
 }
 
 // Aggregate implements [Rule]. The verdict's distances are the mean squared ones when
-// the row was chosen, or of the last choice; the weights of rows that were chosen are not
-// known, as they are trimmed after that.
+// the row was chosen, or of the last choice.
 func (r Bulyan) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
 	s, err := apart("Bulyan", dst, rows)
 	if err != nil {
@@ -222,11 +221,6 @@ func (r Bulyan) plan(s *survey, v *Verdict) error {
 	}
 	slices.Sort(chosen)
 	v.choose(s, chosen, at)
-	if v != nil && r.F > 0 {
-		for _, k := range chosen {
-			v.Clients[s.whose(k)].Weight = math.NaN()
-		}
-	}
 	only := make([][]float64, len(chosen))
 	for k, i := range chosen {
 		only[k] = make([]float64, n)
@@ -234,6 +228,7 @@ func (r Bulyan) plan(s *survey, v *Verdict) error {
 	}
 	s.apply(only)
 	s.around(n - 4*r.F)
+	s.end.told = v
 	return nil
 }
 

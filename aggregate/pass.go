@@ -11,24 +11,28 @@ import (
 
 // part is one core's view of a block of columns.
 type part struct {
-	at     int         // the first column
-	rows   [][]float32 // unmixed, in their order, extra the last
-	view   [][]float32 // as the rule sees them
-	dst    []float32
-	sums   []float64
-	cut    []int
-	kept   []float64 // sums of the rows' shares of columns
-	unit   []float32 // results of a unit, if they are handed on
-	from   int       // the first column of the unit
-	sound  bool      // the block was seen to be finite, and the result if it is the last pass
-	loaded [][]float32
-	mixed  [][]float32 // of pool
-	pool   []float32
-	shares []float32
-	spare  [2][]float32
-	votes  []int32
-	keys   []int64
-	column []float64
+	at       int         // the first column
+	rows     [][]float32 // unmixed, in their order, extra the last
+	view     [][]float32 // as the rule sees them
+	dst      []float32
+	sums     []float64
+	cut      []int
+	kept     []int64 // sums of the rows' shares of columns, in keptUnit
+	outside  []int
+	equal    []int32
+	infinite []float32
+	apart    [][]float32 // distances from the median
+	unit     []float32   // results of a unit, if they are handed on
+	from     int         // the first column of the unit
+	sound    bool        // the block was seen to be finite, and the result if it is the last pass
+	loaded   [][]float32
+	mixed    [][]float32 // of pool
+	pool     []float32
+	shares   []float32
+	spare    [2][]float32
+	votes    []int32
+	keys     []int64
+	column   []float64
 }
 
 // pass runs do on all blocks of columns, and merge, if there is one, on each unit in

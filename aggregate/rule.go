@@ -30,8 +30,9 @@ type PreAggregation interface {
 // at the end.
 type Chain []Rule
 
-// Aggregate implements [Rule]. The verdict is that of the first stage: later ones
-// see no clients but mixtures of them.
+// Aggregate implements [Rule]. The verdict's weights are the rows' shares of the result,
+// through all stages; what else it says is the first stage's, as later ones see no clients
+// but mixtures of them. With stages from elsewhere all of it is the first stage's.
 func (c Chain) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -88,6 +89,7 @@ func (c Chain) plan(s *survey, v *Verdict) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	last, told := c[len(c)-1].(planned), v
 	for i, stage := range c[:len(c)-1] {
 		weights, err := stage.(mixing).mixture(s, v)
 		if err != nil {
@@ -96,7 +98,17 @@ func (c Chain) plan(s *survey, v *Verdict) error {
 		s.apply(weights)
 		v = nil
 	}
-	return c[len(c)-1].(planned).plan(s, v)
+	if err := last.plan(s, v); err != nil || v != nil || told == nil {
+		return err
+	}
+	if s.end.columns {
+		s.end.told = told
+		return nil
+	}
+	for k, i := range s.order {
+		told.Clients[i].weigh(float64(s.end.shares[k]))
+	}
+	return nil
 }
 
 // Kappa is the robustness coefficient of the last stage, made better by [NNM] (8F/(n-F)
@@ -131,7 +143,9 @@ func (c Chain) Kappa(n, f int) float64 {
 	return kappa
 }
 
-// Verdict says what was done to each client.
+// Verdict says what was done to each client. Rules that work by columns take two to three
+// times as long with one, or up to eight where many rows are equal; [Meamed] six to ten. To
+// others it costs nothing.
 type Verdict struct {
 	Clients []ClientVerdict // by the row's index
 }
@@ -207,13 +221,10 @@ func (v *Verdict) tell(s *survey, weights, distances []float64) {
 	}
 }
 
-// unknown makes the verdict of a rule that does not know what it gave whom.
-func (v *Verdict) unknown(n int) {
-	v.start(n)
-	if v != nil {
-		for i := range v.Clients {
-			v.Clients[i].Weight = math.NaN()
-		}
+// weigh tells a client's share of the result.
+func (c *ClientVerdict) weigh(w float64) {
+	if c.Weight = w; w == 0 && c.Rejected == Kept {
+		c.Rejected = Outvoted
 	}
 }
 

@@ -507,7 +507,7 @@ func TestVerdicts(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 0, told)
 	require.Equal(t, []float32{3, 3}, out)
-	require.Equal(t, []Reason{Kept, Kept, NotFinite, Kept, NotFinite, Kept, WrongLength, NormTooLarge, Kept},
+	require.Equal(t, []Reason{Outvoted, Kept, NotFinite, Kept, NotFinite, Kept, WrongLength, NormTooLarge, Outvoted},
 		[]Reason{v.Clients[0].Rejected, v.Clients[1].Rejected, v.Clients[2].Rejected, v.Clients[3].Rejected, v.Clients[4].Rejected,
 			v.Clients[5].Rejected, v.Clients[6].Rejected, v.Clients[7].Rejected, v.Clients[8].Rejected})
 	g.Fail = true
@@ -516,6 +516,93 @@ func TestVerdicts(t *testing.T) {
 	g.Fail = false
 	_, err = g.Aggregate(make([]float32, 3), rows, nil)
 	require.ErrorContains(t, err, "wrong length", "all rows are refused")
+}
+
+// TestVerdictsAddUp: the shares that a verdict tells are those that the result is made of, also
+// through a chain.
+func TestVerdictsAddUp(t *testing.T) {
+	weights := []float64{1, 2, .5, 1, 3, 1, .1, 1, 1, 2, 1}
+	for _, rule := range []Rule{
+		Mean{}, Mean{Weights: weights}, Median{}, TrimmedMean{2}, Meamed{3}, WeightedMedian{weights}, WeightedTrimmedMean{weights, .2},
+		Krum{F: 2}, MultiKrum{F: 2}, Bulyan{1}, NNM{2}, ARC{3}, Clipping{1}, Bucketing{Size: 3}, &CenteredClipping{Tau: .5, Steps: 2},
+		MinimumDiameter{2}, SMEA{F: 2}, CAF{F: 2}, MoNNA{F: 3, Trusted: 4}, GeometricMedian{},
+		Chain{ARC{2}, NNM{2}, TrimmedMean{2}}, Chain{NNM{3}, Median{}}, Chain{Bucketing{Size: 2}, TrimmedMean{1}},
+		Chain{Bucketing{Size: 2}, Meamed{2}}, Chain{NNM{2}, Bulyan{1}}, Chain{NNM{2}, Krum{F: 2}}, Chain{ARC{2}, Mean{}},
+		Chain{NNM{2}, Chain{ARC{2}, MultiKrum{F: 2}}}, Chain{NNM{1}, WeightedMedian{weights}}, Chain{TrimmedMean{2}},
+	} {
+		for seed := range uint64(30) {
+			rows := someRows(seed, 11, 1)
+			if r, ok := rule.(*CenteredClipping); ok {
+				r.Momentum = nil
+			}
+			var v Verdict
+			out, err := rule.Aggregate(nil, rows, &v)
+			require.NoError(t, err)
+			sum := 0.0
+			for i, c := range v.Clients {
+				sum += c.Weight * float64(rows[i][0])
+				require.Equal(t, c.Weight == 0, c.Rejected == Outvoted, "%T %+v", rule, c)
+			}
+			require.InDelta(t, out[0], sum, 1e-5, "%T %+v of %v: %+v", rule, rule, rows, v)
+		}
+	}
+}
+
+// TestVerdictsByHand compares with each column's ranks that count; equal rows share theirs.
+func TestVerdictsByHand(t *testing.T) {
+	for seed := range uint64(20) {
+		n, d := 3+int(seed), 100+int(seed)
+		rows := someRows(seed, n, d)
+		for _, row := range rows {
+			for j := range row {
+				row[j] = float32(math.Round(float64(2 * row[j]))) // many are equal
+			}
+		}
+		copy(rows[1], rows[0])
+		f := (n - 1) / 3
+		for _, c := range []struct {
+			rule   Rule
+			lo, hi int
+			median bool
+		}{{Median{}, (n - 1) / 2, n/2 + 1, false}, {TrimmedMean{f}, f, n - f, false}, {Meamed{f}, 0, n - f, true}} {
+			weight, trimmed := make([]float64, n), make([]float64, n)
+			for j := range d {
+				column := make([]float64, n)
+				for i := range rows {
+					column[i] = float64(rows[i][j])
+				}
+				if sorted := slices.Sorted(slices.Values(column)); c.median {
+					median := (sorted[(n-1)/2] + sorted[n/2]) / 2
+					for i := range column {
+						column[i] = math.Abs(column[i] - median)
+					}
+				}
+				sorted := slices.Sorted(slices.Values(column))
+				for i, x := range column {
+					equal, counted := 0., 0.
+					for r, y := range sorted {
+						if x == y {
+							equal++
+							if r >= c.lo && r < c.hi {
+								counted++
+							}
+						}
+					}
+					weight[i] += counted / equal / float64(c.hi-c.lo) / float64(d)
+					if x < sorted[c.lo] || x > sorted[c.hi-1] {
+						trimmed[i] += 1 / float64(d)
+					}
+				}
+			}
+			var v Verdict
+			_, err := c.rule.Aggregate(nil, rows, &v)
+			require.NoError(t, err)
+			for i, got := range v.Clients {
+				require.InDelta(t, weight[i], got.Weight, 1e-9, "%T n=%d", c.rule, n)
+				require.InDelta(t, trimmed[i], got.Trimmed, 1e-9, "%T n=%d", c.rule, n)
+			}
+		}
+	}
 }
 
 func TestRefusals(t *testing.T) {

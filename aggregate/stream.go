@@ -98,7 +98,7 @@ func Stream(rule Rule, rows Source, emit func(at int, values []float32) error, v
 		whole = make([]float32, d)
 	}
 	if s.end.told != nil {
-		s.count()
+		s.counts()
 	}
 	s.final = true
 	err := s.pass(func(s *survey, p *part) {

@@ -82,15 +82,16 @@ type survey struct {
 
 // ending is what the last pass does to each column.
 type ending struct {
-	do     func(s *survey, p *part)
-	mend   func(s *survey, p *part) // makes values of dst again that are not finite
-	lo, hi int
-	scale  float32
-	shares []float32         // of each unmixed row, and of extra
-	all    bool              // no share is zero
-	share  float64           // of the weight, to trim
-	keep   *CenteredClipping // whose momentum is the result
-	told   *Verdict          // to be told of trimmed columns
+	do      func(s *survey, p *part)
+	mend    func(s *survey, p *part) // makes values of dst again that are not finite
+	lo, hi  int
+	scale   float32
+	shares  []float32         // of each unmixed row, and of extra
+	all     bool              // no share is zero
+	share   float64           // of the weight, to trim
+	columns bool              // shares differ by column
+	keep    *CenteredClipping // whose momentum is the result
+	told    *Verdict          // to be told of trimmed columns
 }
 
 var (
@@ -415,7 +416,7 @@ func (s *survey) finish(dst []float32, err error) ([]float32, error) {
 	}
 	var merge func(s *survey, p *part) error
 	if s.end.told != nil {
-		s.count()
+		s.counts()
 		merge = mergeCut
 	}
 	s.final = true
@@ -429,8 +430,8 @@ func (s *survey) finish(dst []float32, err error) ([]float32, error) {
 	return out, nil
 }
 
-// count makes room for what is told of columns.
-func (s *survey) count() {
+// counts makes room for what is told of columns.
+func (s *survey) counts() {
 	s.cut, s.kept = append(s.cut[:0], make([]int, s.n)...), append(s.kept[:0], make([]float64, s.n)...)
 }
 

@@ -14,7 +14,7 @@ type WeightedMedian struct {
 	Weights []float64 // at least 0 and finite, not all 0; one for each row
 }
 
-// Aggregate implements [Rule]. The verdict's weights are not known.
+// Aggregate implements [Rule].
 func (r WeightedMedian) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
 	s, err := open("WeightedMedian", dst, rows)
 	if err != nil {
@@ -36,7 +36,7 @@ type WeightedTrimmedMean struct {
 	Share   float64   // at least 0, less than 0.5
 }
 
-// Aggregate implements [Rule]. The verdict's weights are not known.
+// Aggregate implements [Rule].
 func (r WeightedTrimmedMean) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
 	s, err := open("WeightedTrimmedMean", dst, rows)
 	if err != nil {
@@ -64,7 +64,7 @@ func (s *survey) trimWeights(rule string, weights []float64, share float64, v *V
 	if err := s.canonical(); err != nil {
 		return err
 	}
-	v.unknown(s.n)
+	s.count(v)
 	s.weights = slices.Grow(s.weights[:0], s.n)[:s.n]
 	for k := range s.weights {
 		s.weights[k] = weights[s.whose(k)] / total
@@ -75,7 +75,7 @@ func (s *survey) trimWeights(rule string, weights []float64, share float64, v *V
 	if 0.5-share < nearHalf {
 		share = 0.5
 	}
-	s.end.do, s.end.share = endWeighted, share
+	s.end.do, s.end.share, s.end.columns = endWeighted, share, true
 	return nil
 }
 
@@ -87,6 +87,11 @@ func endWeighted(s *survey, p *part) {
 	s.look(p)
 	lo, hi := s.end.share, 1-s.end.share
 	const slack = 1e-12 // sums of weights round
+	told := s.end.told != nil
+	if told {
+		s.tally(p)
+		p.column = sizedTo(p.column, s.n)
+	}
 	for j := range p.dst {
 		p.keys = p.keys[:0]
 		for k, row := range p.view { // in the order of the values, then of the rows
@@ -98,15 +103,31 @@ func endWeighted(s *survey, p *part) {
 		for _, key := range p.keys {
 			k := int(key & math.MaxUint32)
 			above := below + s.weights[k]
-			if lo == 0.5 { // the values whose interval of weight holds the half
-				if s.weights[k] > 0 && below <= lo+slack && above >= lo-slack {
-					sum, mass = sum+float64(p.view[k][j]), mass+1
-				}
-			} else if in := min(above, hi) - max(below, lo); in > slack {
+			in := min(above, hi) - max(below, lo)
+			switch {
+			case lo < 0.5:
+			case s.weights[k] > 0 && below <= lo+slack && above >= lo-slack: // its interval of weight holds the half
+				in = 1
+			default:
+				in = 0
+			}
+			if in <= slack {
+				in = 0
+			} else {
 				sum, mass = sum+in*float64(p.view[k][j]), mass+in
+			}
+			if told {
+				p.column[k] = in
 			}
 			below = above
 		}
 		p.dst[j] = float32(sum / mass)
+		if told {
+			for k, in := range p.column {
+				if p.kept[k] += int64(in / mass * keptUnit); in == 0 {
+					p.cut[k]++
+				}
+			}
+		}
 	}
 }

@@ -100,6 +100,46 @@ func BenchmarkRules(b *testing.B) {
 	}
 }
 
+// BenchmarkVerdicts compares rules that tell what they did to each row, of distinct values
+// and of liars who all send the same, with those that do not.
+func BenchmarkVerdicts(b *testing.B) {
+	const d = 1_000_000
+	sizes := []int{25, 50}
+	if testing.Short() {
+		sizes = sizes[:1]
+	}
+	for _, n := range sizes {
+		f, dst := n/5, make([]float32, d)
+		apart := clients(n, d)
+		tied := append([][]float32(nil), apart...)
+		for i := range f {
+			tied[i] = apart[0]
+		}
+		for _, rule := range []aggregate.Rule{
+			aggregate.Median{}, aggregate.TrimmedMean{F: f}, aggregate.Meamed{F: f}, aggregate.SignMajority{}, aggregate.MultiKrum{F: f},
+			aggregate.Chain{aggregate.NNM{F: f}, aggregate.TrimmedMean{F: f}},
+		} {
+			for name, rows := range map[string][][]float32{"apart": apart, "tied": tied} {
+				b.Run(fmt.Sprintf("rule=%T/n=%d/d=1e6/rows=%s", rule, n, name), func(b *testing.B) {
+					of := func(v *aggregate.Verdict) func() {
+						return func() {
+							if _, err := rule.Aggregate(dst, rows, v); err != nil {
+								b.Fatal(err)
+							}
+						}
+					}
+					var seconds [][]float64
+					for b.Loop() {
+						seconds = secondsEach(of(new(aggregate.Verdict)), of(nil))
+					}
+					b.ReportMetric(1e3*median(seconds[0]), "ms")
+					b.ReportMetric(medianRatio(seconds[0], seconds[1]), "x-plain")
+				})
+			}
+		}
+	}
+}
+
 // BenchmarkPaged compares rows that start with a page, as large slices do that were
 // allocated apart, with staggered ones: lines of the same columns then share a set of the
 // first cache, which holds 8 or 12 of them.
