@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -86,70 +87,75 @@ func TestMaskedSumWholeWay(t *testing.T) {
 	require.Equal(t, 1, quarantined)
 }
 
+// Time goes on only while all wait, so nobody is late for being slow.
 func TestMaskedSumErrors(t *testing.T) {
-	names := []ClientID{"a", "b", "c", "d", "e"}
-	m, err := NewMaskedSum([32]byte{1}, names, secagg.Policy{HonestServer: true}, 0, func(c ClientID, round, attempt int) ([]uint32, bool) {
-		return []uint32{1, 2}, c < "e"
+	synctest.Test(t, func(t *testing.T) {
+		names := []ClientID{"a", "b", "c", "d", "e"}
+		m, err := NewMaskedSum([32]byte{1}, names, secagg.Policy{HonestServer: true}, 0, func(c ClientID, round, attempt int) ([]uint32, bool) {
+			return []uint32{1, 2}, c < "e"
+		})
+		require.NoError(t, err)
+		request := SumRequest{Round: 1, Clients: names, Length: 2, MinSurvivors: 3}
+		sum, who, err := m.Sum(t.Context(), request)
+		require.NoError(t, err)
+		require.Equal(t, []uint32{4, 8}, sum)
+		require.Equal(t, names[:4], who)
+
+		request.Round, request.MinSurvivors = 2, 5
+		_, _, err = m.Sum(t.Context(), request)
+		require.ErrorIs(t, err, ErrUnseen)
+		require.ErrorContains(t, err, "4 clients sent their vectors, must be at least 5")
+
+		// Who is not pinned is left out, and named.
+		request.Round, request.MinSurvivors = 3, 3
+		request.Clients = append(slices.Clone(names), "f")
+		var faults []Fault
+		request.Fault = func(f Fault) { faults = append(faults, f) }
+		sum, who, err = m.Sum(t.Context(), request)
+		require.NoError(t, err)
+		require.Equal(t, []uint32{4, 8}, sum)
+		require.Equal(t, names[:4], who)
+		require.Equal(t, []Fault{{"f", "secure sum: nobody is pinned by its name", false}}, faults)
+		request.Fault = nil
+
+		_, _, err = (&MaskedSum{}).Sum(t.Context(), request)
+		require.ErrorIs(t, err, ErrUnseen)
+
+		// A silent client costs its phase's share of the time, not the sum.
+		request = SumRequest{Round: 5, Clients: names[:4], Length: 2, MinSurvivors: 3}
+		direct := m.Exchange
+		m.Exchange = func(ctx context.Context, to ClientID, request []byte) ([]byte, error) {
+			if to == "a" && request[0] >= 3 {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return direct(ctx, to, request)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+		defer cancel()
+		start := time.Now()
+		sum, who, err = m.Sum(ctx, request)
+		require.NoError(t, err)
+		require.Equal(t, 2*time.Second, time.Since(start))
+		require.NoError(t, ctx.Err())
+		require.Equal(t, []uint32{3, 6}, sum)
+		require.Equal(t, names[1:4], who)
+		m.Exchange = direct
+
+		// A last phase that fails is not unseen.
+		request = SumRequest{Round: 6, Clients: names, Length: 2, MinSurvivors: 3}
+		exchange := m.Exchange
+		m.PhaseTimeout = time.Second
+		m.Exchange = func(ctx context.Context, to ClientID, request []byte) ([]byte, error) {
+			if request[0] == 5 {
+				return nil, errors.New("gone")
+			}
+			return exchange(ctx, to, request)
+		}
+		_, _, err = m.Sum(t.Context(), request)
+		require.Error(t, err)
+		require.NotErrorIs(t, err, ErrUnseen)
 	})
-	require.NoError(t, err)
-	request := SumRequest{Round: 1, Clients: names, Length: 2, MinSurvivors: 3}
-	sum, who, err := m.Sum(t.Context(), request)
-	require.NoError(t, err)
-	require.Equal(t, []uint32{4, 8}, sum)
-	require.Equal(t, names[:4], who)
-
-	request.Round, request.MinSurvivors = 2, 5
-	_, _, err = m.Sum(t.Context(), request)
-	require.ErrorIs(t, err, ErrUnseen)
-	require.ErrorContains(t, err, "4 clients sent their vectors, must be at least 5")
-
-	// Who is not pinned is left out, and named.
-	request.Round, request.MinSurvivors = 3, 3
-	request.Clients = append(slices.Clone(names), "f")
-	var faults []Fault
-	request.Fault = func(f Fault) { faults = append(faults, f) }
-	sum, who, err = m.Sum(t.Context(), request)
-	require.NoError(t, err)
-	require.Equal(t, []uint32{4, 8}, sum)
-	require.Equal(t, names[:4], who)
-	require.Equal(t, []Fault{{"f", "secure sum: nobody is pinned by its name", false}}, faults)
-	request.Fault = nil
-
-	_, _, err = (&MaskedSum{}).Sum(t.Context(), request)
-	require.ErrorIs(t, err, ErrUnseen)
-
-	// A silent client costs its phase's share of the time, not the sum.
-	request = SumRequest{Round: 5, Clients: names[:4], Length: 2, MinSurvivors: 3}
-	direct := m.Exchange
-	m.Exchange = func(ctx context.Context, to ClientID, request []byte) ([]byte, error) {
-		if to == "a" && request[0] >= 3 {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		return direct(ctx, to, request)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
-	defer cancel()
-	sum, who, err = m.Sum(ctx, request)
-	require.NoError(t, err)
-	require.NoError(t, ctx.Err())
-	require.Equal(t, []uint32{3, 6}, sum)
-	require.Equal(t, names[1:4], who)
-	m.Exchange = direct
-
-	// A last phase that fails is not unseen.
-	request = SumRequest{Round: 6, Clients: names, Length: 2, MinSurvivors: 3}
-	exchange := m.Exchange
-	m.PhaseTimeout = time.Second
-	m.Exchange = func(ctx context.Context, to ClientID, request []byte) ([]byte, error) {
-		if request[0] == 5 {
-			return nil, errors.New("gone")
-		}
-		return exchange(ctx, to, request)
-	}
-	_, _, err = m.Sum(t.Context(), request)
-	require.Error(t, err)
-	require.NotErrorIs(t, err, ErrUnseen)
 }
 
 // A fault in a late phase counts, though the client's vector is in the sum; what may only

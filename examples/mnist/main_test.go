@@ -84,14 +84,27 @@ func TestKilledRunGoesOn(t *testing.T) {
 	}
 	program := exec.Command(os.Args[0], args("killed")...)
 	program.Env = append(os.Environ(), "MNIST_TEST_IS_PROGRAM=1")
+	var said bytes.Buffer
+	program.Stderr = &said
 	require.NoError(t, program.Start())
-	require.Eventually(t, func() bool {
+	ended := make(chan error, 1)
+	go func() { ended <- program.Wait() }()
+	hangs := time.After(5 * time.Minute)
+	for saved := false; !saved; {
+		select {
+		case err := <-ended:
+			t.Fatalf("the run ended before it was killed: %v %s", err, said.Bytes())
+		case <-hangs:
+			_ = program.Process.Kill()
+			t.Fatal("no checkpoint in five minutes")
+		case <-time.After(time.Millisecond):
+		}
 		raw, err := os.ReadFile(file("killed.curve"))
 		_, noCheckpoint := os.Stat(file("killed"))
-		return err == nil && noCheckpoint == nil && bytes.Contains(raw, []byte("50")) // the curve's first point
-	}, time.Minute, time.Millisecond)
+		saved = err == nil && noCheckpoint == nil && bytes.Contains(raw, []byte("50")) // the curve's first point
+	}
 	require.NoError(t, program.Process.Kill())
-	require.Error(t, program.Wait())
+	require.Error(t, <-ended)
 	require.NoFileExists(t, file("killed.safetensors"))
 	for _, name := range []string{"one", "two"} {
 		for _, suffix := range []string{"", ".curve"} {

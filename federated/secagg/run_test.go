@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -12,30 +13,35 @@ import (
 )
 
 // Clients on their own goroutines: one fails, one never answers, one answers too late.
+// Time goes on only while all wait, so nobody is late for being slow.
 func TestRun(t *testing.T) {
-	c := cohort(9, 6, 1)
-	c.Session.MinSurvivors, c.Policy.MinSurvivors = 5, 5
-	require.NoError(t, c.Start())
-	index := map[string]int{}
-	for i, name := range c.Session.Clients {
-		index[name] = i
-	}
-	sum, survivors, err := secagg.Run(t.Context(), c.Server, func(ctx context.Context, name string, request []byte) ([]byte, error) {
-		i := index[name]
-		switch {
-		case i == 2 && request[0] >= 2:
-			return nil, errors.New("the battery is empty")
-		case i == 4 && request[0] >= 3:
-			<-ctx.Done()
-			return nil, ctx.Err()
+	synctest.Test(t, func(t *testing.T) {
+		c := cohort(9, 6, 1)
+		c.Session.MinSurvivors, c.Policy.MinSurvivors = 5, 5
+		require.NoError(t, c.Start())
+		index := map[string]int{}
+		for i, name := range c.Session.Clients {
+			index[name] = i
 		}
-		return c.Clients[i].Handle(request)
-	}, 2*time.Second)
-	require.NoError(t, err)
-	require.Len(t, survivors, 7)
-	require.Equal(t, sumOf(11, 0, 1, 3, 5, 6, 7, 8), sum)
-	require.Equal(t, "the battery is empty", c.Server.Refusals()[0].Reason)
-	require.Equal(t, secagg.Share, c.Server.Refusals()[0].Phase)
+		start := time.Now()
+		sum, survivors, err := secagg.Run(t.Context(), c.Server, func(ctx context.Context, name string, request []byte) ([]byte, error) {
+			i := index[name]
+			switch {
+			case i == 2 && request[0] >= 2:
+				return nil, errors.New("the battery is empty")
+			case i == 4 && request[0] >= 3:
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return c.Clients[i].Handle(request)
+		}, 2*time.Second)
+		require.NoError(t, err)
+		require.Equal(t, 2*time.Second, time.Since(start), "one phase waits for the silent one")
+		require.Len(t, survivors, 7)
+		require.Equal(t, sumOf(11, 0, 1, 3, 5, 6, 7, 8), sum)
+		require.Equal(t, "the battery is empty", c.Server.Refusals()[0].Reason)
+		require.Equal(t, secagg.Share, c.Server.Refusals()[0].Phase)
+	})
 }
 
 // When the context ends, so does the run, and it says whether anything was seen.

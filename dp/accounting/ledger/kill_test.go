@@ -84,6 +84,8 @@ type told struct {
 	settled map[string]int
 	asked   map[string]bool
 	each    float64 // the part of the budget that a step uses
+	kills   int
+	boot    time.Duration // how long the latest that was waited for took to speak
 }
 
 func (k *told) hear(out []byte) {
@@ -156,7 +158,6 @@ func TestKilled(t *testing.T) {
 	if testing.Short() {
 		kills = 60
 	}
-	span := 2*boot(t) + 8*time.Millisecond
 	var left, done, records atomic.Int64
 	left.Store(int64(kills))
 	var group sync.WaitGroup
@@ -177,7 +178,7 @@ func TestKilled(t *testing.T) {
 					if left.Add(-1) < 0 {
 						break
 					}
-					if err := killOnce(path, k, span); err != nil {
+					if err := killOnce(path, k); err != nil {
 						t.Error(err)
 						return
 					}
@@ -195,40 +196,63 @@ func TestKilled(t *testing.T) {
 	group.Wait()
 	require.EqualValues(t, kills, done.Load())
 	require.Greater(t, records.Load(), int64(kills)/10, "the processes wrote")
-	t.Logf("%d kills within %v, %d records", done.Load(), span, records.Load())
+	t.Logf("%d kills, %d records", done.Load(), records.Load())
 }
 
-// boot is how long a process takes until it spends.
-func boot(t *testing.T) time.Duration {
-	l, path := create(t)
-	require.NoError(t, l.Close())
+// spoken says when a process has printed something.
+type spoken struct {
+	all   bytes.Buffer
+	begun chan struct{}
+	once  sync.Once
+}
+
+func (s *spoken) Write(b []byte) (int, error) {
+	s.once.Do(func() { close(s.begun) })
+	return s.all.Write(b)
+}
+
+// killOnce kills a writer within the time that the latest took to speak; each eighth, the
+// first among them, soon after it has spoken itself, however long that takes on the day.
+func killOnce(path string, k *told) error {
+	stdout := &spoken{begun: make(chan struct{})}
+	var stderr bytes.Buffer
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "SOTTO_LEDGER_TEST="+path)
-	pipe, err := cmd.StdoutPipe()
-	require.NoError(t, err)
+	cmd.Stdout, cmd.Stderr = stdout, &stderr
 	start := time.Now()
-	require.NoError(t, cmd.Start())
-	require.True(t, bufio.NewScanner(pipe).Scan())
-	took := time.Since(start)
-	require.NoError(t, cmd.Process.Kill())
-	_ = cmd.Wait()
-	return took
-}
-
-func killOnce(path string, k *told, span time.Duration) error {
-	var stdout, stderr bytes.Buffer
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "SOTTO_LEDGER_TEST="+path)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	time.AfterFunc(time.Duration(rand.Int64N(int64(span))), func() { _ = cmd.Process.Kill() })
-	_ = cmd.Wait()
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	// The square spares the machine: most die before they cost much.
+	part := rand.Float64()
+	wait, silent := time.Duration(part*part*float64(k.boot)), false
+	if k.kills++; k.kills%8 == 1 {
+		select {
+		case <-stdout.begun:
+			wait, k.boot = time.Duration(part*8e6), time.Since(start)
+		case <-ended:
+		case <-time.After(2 * time.Minute):
+			silent = true
+		}
+	}
+	select {
+	case <-ended:
+	case <-time.After(wait):
+	}
+	_ = cmd.Process.Kill()
+	<-ended
+	if silent {
+		return errors.New("the writer wrote nothing in two minutes")
+	}
 	if cmd.ProcessState.ExitCode() != -1 {
 		return fmt.Errorf("the writer was not killed but ended: %s", stderr.String())
 	}
-	k.hear(stdout.Bytes())
+	k.hear(stdout.all.Bytes())
 	return k.check(path)
 }
 
@@ -239,8 +263,10 @@ func TestTwoProcesses(t *testing.T) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "SOTTO_LEDGER_TEST="+path)
 	require.NoError(t, cmd.Start())
-	time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+	process := cmd.Process
+	hangs := time.AfterFunc(2*time.Minute, func() { _ = process.Kill() })
 	require.Error(t, cmd.Wait())
+	hangs.Stop()
 	require.Equal(t, 3, cmd.ProcessState.ExitCode(), "refused as locked")
 	require.NoError(t, l.Close())
 
