@@ -33,7 +33,7 @@ func (r Mean) plan(s *survey, v *Verdict) error {
 	}
 	if r.Weights == nil && s.mix == nil { // the common case allocates nothing
 		v.start(s.n)
-		s.end.do, s.end.scale = endMean, 1/float32(s.n)
+		s.end.do, s.end.scale, s.end.mend = endMean, 1/float32(s.n), mendShares
 		s.widen()
 		return nil
 	}
@@ -74,6 +74,30 @@ func endMean(s *survey, p *part) {
 	}
 	kernel.WeightedRows(p.dst, p.rows, p.shares)
 	p.sound = kernel.AllFinite(p.dst) // it would not be if a row were not
+}
+
+// mendShares makes sums that are not finite again: shares in float32 may add up to a little
+// more than one, and take the greatest values beyond float32's.
+func mendShares(s *survey, p *part) {
+	for j, x := range p.dst {
+		if x-x == 0 {
+			continue
+		}
+		sum, total := 0.0, 0.0
+		for k, row := range p.rows {
+			share := float64(s.end.scale)
+			if s.end.shares != nil {
+				share = float64(s.end.shares[k])
+			}
+			if share != 0 {
+				sum, total = sum+share*float64(row[j]), total+share
+			}
+		}
+		if total > 1 && total < 1+1e-6 {
+			sum /= total
+		}
+		p.dst[j] = float32(sum)
+	}
 }
 
 // weigh is the sum of the weights of n rows.

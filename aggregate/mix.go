@@ -138,7 +138,7 @@ func (r NNM) mixture(s *survey, v *Verdict) ([][]float64, error) {
 // so that the rule after it must bear F of fewer rows. Cost n d.
 type Bucketing struct {
 	Size        int    // of a bucket, at least 1
-	Seed        uint64 // of the shuffle, public
+	Seed        uint64 // of the shuffle, public; another each time, so that nobody stays with the same
 	Permutation []int  // the shuffle itself, instead of Seed
 }
 

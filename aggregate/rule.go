@@ -61,8 +61,11 @@ func (c Chain) check() error {
 	if len(c) == 0 {
 		return fmt.Errorf("aggregate: Chain is empty, must end in a rule")
 	}
-	for i, stage := range c[:len(c)-1] {
-		if _, ok := stage.(PreAggregation); !ok {
+	for i, stage := range c {
+		if stage == nil {
+			return fmt.Errorf("aggregate: Chain[%d] is missing", i)
+		}
+		if _, ok := stage.(PreAggregation); !ok && i < len(c)-1 {
 			return fmt.Errorf("aggregate: Chain[%d] is %T, which gives one row; all but the last must be pre-aggregations", i, stage)
 		}
 	}

@@ -23,7 +23,7 @@ func everyRule(f int) map[string]func() Rule {
 		"geomed": value(GeometricMedian{}), "weiszfeld": value(Weiszfeld{0.1, 3}),
 		"cclip": func() Rule { return &CenteredClipping{Tau: 1, Steps: 2} },
 		"nnm":   value(NNM{f}), "bucketing": value(Bucketing{Size: 2, Seed: 1}), "clipping": value(Clipping{2}), "arc": value(ARC{f}),
-		"bulyan": value(Bulyan{f / 2}), "smea": value(SMEA{F: f}), "caf": value(CAF{F: f}), "dnc": value(DnC{F: f, Columns: 500, Iterations: 2}),
+		"bulyan": value(Bulyan{f / 2}), "smea": value(SMEA{F: f}), "caf": value(CAF{F: f}), "dnc": value(DnC{F: f, Columns: 500, Iterations: 2, Seed: 1}),
 		"signs": value(SignMajority{0.25}), "wmedian": value(anyNumber(func(w []float64) Rule { return WeightedMedian{w} })),
 		"wtrimmed": value(anyNumber(func(w []float64) Rule { return WeightedTrimmedMean{w, 0.2} })),
 		"flame":    value(FLAME{}), "foolsgold": func() Rule { return &FoolsGold{} }, "foolsgoldnow": func() Rule { return &FoolsGold{Forget: true} },
@@ -360,7 +360,7 @@ func TestFilters(t *testing.T) {
 			liar[j] += 0.4
 		}
 	}
-	for _, rule := range []Rule{DnC{F: f}, DnC{F: f, Columns: 3000, Iterations: 3}, CAF{F: f}, SMEA{F: f}, MultiKrum{F: f}} {
+	for _, rule := range []Rule{DnC{F: f}, DnC{F: f, Columns: 3000, Iterations: 3, Seed: 1}, CAF{F: f}, SMEA{F: f}, MultiKrum{F: f}} {
 		var v Verdict
 		out, err := rule.Aggregate(nil, rows, &v)
 		require.NoError(t, err)
@@ -605,6 +605,21 @@ func TestVerdictsByHand(t *testing.T) {
 	}
 }
 
+// TestGreatestRows: a mean of equal rows is the row, however great.
+func TestGreatestRows(t *testing.T) {
+	for n := 7; n <= 40; n++ {
+		rows := slices.Repeat([][]float32{{math.MaxFloat32, -math.MaxFloat32}}, n)
+		for _, rule := range []Rule{
+			Mean{}, Mean{Weights: slices.Repeat([]float64{.1}, n)}, Median{}, TrimmedMean{2}, Meamed{2}, MultiKrum{F: 2}, Bulyan{1}, CAF{F: 2},
+			GeometricMedian{}, MoNNA{F: 2}, NNM{2}, Bucketing{Size: 2}, Chain{NNM{2}, Mean{}}, FLAME{},
+		} {
+			out, err := rule.Aggregate(nil, rows, nil)
+			require.NoError(t, err, "%T n=%d", rule, n)
+			require.InEpsilonSlice(t, rows[0], out, 1e-6, "%T n=%d", rule, n)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	good := someRows(1, 5, 3)
 	nan := float32(math.NaN())
@@ -656,6 +671,8 @@ func TestRefusals(t *testing.T) {
 		{"WeightedTrimmedMean.Share is 0.5", WeightedTrimmedMean{make([]float64, 5), 0.5}, good},
 		{"WeightedTrimmedMean.Weights has 1 values", WeightedTrimmedMean{[]float64{1}, 0.1}, good},
 		{"Chain is empty", Chain{}, good},
+		{"Chain[1] is missing", Chain{NNM{1}, nil}, good},
+		{"Chain[0] is missing", Chain{nil, Median{}}, good},
 		{"Chain[0] is aggregate.Krum, which gives one row", Chain{Krum{F: 1}, Median{}}, good},
 		{"Guard.Rule is missing", Guard{}, good},
 		{"Guard.F is 3", Guard{F: 3, Rule: func(int) Rule { return Median{} }}, good},

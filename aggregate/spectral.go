@@ -1,6 +1,8 @@
 package aggregate
 
 import (
+	crand "crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -111,9 +113,10 @@ func (r SMEA) plan(s *survey, v *Verdict) error {
 }
 
 // Kappa is the robustness coefficient 4F/(n-F) (1 + F/(n-2F))² (Allouah et al. 2023,
-// the trilemma) with this rule's F, infinite unless f <= F and n > 2F.
+// the trilemma) with this rule's F, infinite unless f <= F and n > 2F, or with PowerStarts,
+// which may take another subset.
 func (r SMEA) Kappa(n, f int) float64 {
-	if f < 0 || f > r.F || n <= 2*r.F {
+	if f < 0 || f > r.F || n <= 2*r.F || r.PowerStarts != nil {
 		return math.Inf(1)
 	}
 	x := 1 + float64(r.F)/float64(n-2*r.F)
@@ -309,7 +312,10 @@ type DnC struct {
 	Columns    int     // 0 stands for 10,000; all if there are fewer
 	Iterations int     // 0 stands for 1
 	Filter     float64 // how many times F are dropped; 0 stands for 1
-	Seed       uint64  // of the drawing, to be kept from the clients
+	// Seed of the drawing, to be kept from the clients and another each time: who knows the
+	// columns lies in the others. 0 draws one that nobody knows, so that results differ from
+	// call to call where there are more columns than are drawn.
+	Seed uint64
 }
 
 // Aggregate implements [Rule]. The verdict's distances are those along the last
@@ -342,6 +348,11 @@ func (r DnC) plan(s *survey, v *Verdict) error {
 	}
 	if err := s.canonical(); err != nil {
 		return err
+	}
+	if r.Seed == 0 {
+		var seed [8]byte
+		crand.Read(seed[:])
+		r.Seed = binary.LittleEndian.Uint64(seed[:])
 	}
 	rng := rand.New(rand.NewPCG(r.Seed, 0x646e63))
 	kept := make([]bool, n)

@@ -2,6 +2,8 @@ package aggregate
 
 import (
 	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -76,6 +78,48 @@ func TestCAFOfManySteps(t *testing.T) {
 			require.InDelta(t, x, got[j], 1e-6, "n=%d", c.n)
 		}
 	}
+}
+
+// TestDnCDrawsAnew: who knows the columns of a seed hides in the others; without one nobody does.
+func TestDnCDrawsAnew(t *testing.T) {
+	const n, f, d = 20, 4, 5000
+	rows := someRows(1, n, d)
+	rule := DnC{F: f, Columns: 100, Iterations: 2, Seed: 7}
+	seen := make([]bool, d) // by the rule, as equal values elsewhere do not change it
+	rng := rand.New(rand.NewPCG(rule.Seed, 0x646e63))
+	for range 2 {
+		for _, j := range drawn(rng, d, 100) {
+			seen[j] = true
+		}
+	}
+	for _, row := range rows[:f] {
+		for j := range row {
+			if !seen[j] {
+				row[j] = 1e6
+			}
+		}
+	}
+	most := func(rule Rule) float64 {
+		out, err := rule.Aggregate(nil, rows, nil)
+		require.NoError(t, err)
+		return float64(slices.Max(out))
+	}
+	require.Greater(t, most(rule), 1e4, "they are not seen")
+	rule.Seed = 0
+	for range 5 {
+		require.Less(t, most(rule), 10.)
+	}
+	same, err := rule.Aggregate(nil, rows[f:], nil)
+	require.NoError(t, err)
+	other := 0
+	for range 5 {
+		out, err := rule.Aggregate(nil, rows[f:], nil)
+		require.NoError(t, err)
+		if !slices.Equal(out, same) {
+			other++
+		}
+	}
+	require.Positive(t, other)
 }
 
 // TestFilterRange: a filter that would drop all rows is refused, however great.

@@ -377,7 +377,7 @@ func (s *survey) combine(weights []float64) { s.blend(weights, 0) }
 
 // blend ends in a sum of the rows seen and of extra.
 func (s *survey) blend(weights []float64, share float64) {
-	s.end.do, s.end.shares = endCombine, s.shares(weights, share)
+	s.end.do, s.end.shares, s.end.mend = endCombine, s.shares(weights, share), mendShares
 	settleTies(s, s.end.shares[:s.n0])
 	s.end.all = !slices.Contains(s.end.shares, 0)
 	if s.verified || s.end.all {

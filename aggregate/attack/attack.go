@@ -353,7 +353,7 @@ func NaN() Attack { return Constant{float32(math.NaN())} }
 // Gaussian sends noise, each liar its own.
 type Gaussian struct {
 	Mean, Deviation float64        // finite, Deviation at least 0
-	Seed            uint64         // of the noise
+	Seed            uint64         // of the noise: the same seed, the same noise; 0 draws one at each call
 	Normal          func() float64 // the noise itself, instead of Seed
 }
 
@@ -370,7 +370,11 @@ func (a Gaussian) Forge(liars, honest [][]float32) error {
 	}
 	normal := a.Normal
 	if normal == nil {
-		normal = rand.New(rand.NewPCG(a.Seed, 0x6761757373)).NormFloat64
+		seed := a.Seed
+		if seed == 0 {
+			seed = rand.Uint64()
+		}
+		normal = rand.New(rand.NewPCG(seed, 0x6761757373)).NormFloat64
 	}
 	for _, row := range liars {
 		for j := range row {

@@ -149,6 +149,19 @@ func TestKnownStrengths(t *testing.T) {
 	require.True(t, math.IsNaN(float64(liars[1][4])))
 }
 
+// TestGaussianDrawsAnew: unless it has a seed.
+func TestGaussianDrawsAnew(t *testing.T) {
+	honest := honestRows(1, 3, 50)
+	forged := func(seed uint64) [][]float32 {
+		liars := empty(2, 50)
+		require.NoError(t, attack.Gaussian{Deviation: 1, Seed: seed}.Forge(liars, honest))
+		require.NotEqual(t, liars[0], liars[1])
+		return liars
+	}
+	require.Equal(t, forged(5), forged(5))
+	require.NotEqual(t, forged(0), forged(0))
+}
+
 // TestLabelFlipIsTheMean: also of rows whose deviation is beyond float32, or none.
 func TestLabelFlipIsTheMean(t *testing.T) {
 	inf := float32(math.Inf(1))
@@ -180,7 +193,10 @@ func TestRefusals(t *testing.T) {
 		{"Adaptive.Evals is -1", attack.Adaptive{Rule: aggregate.Mean{}, Evals: -1}},
 		{"Adaptive.Random is -1", attack.Adaptive{Rule: aggregate.Mean{}, Random: -1}},
 		{"TrimmedMean.F is 4 of 7", attack.Adaptive{Rule: aggregate.TrimmedMean{F: 4}}},
-		{"Search of -1 Evals", attack.OptimalALIE{Search: attack.Search{Rule: aggregate.Mean{}, Evals: -1}}},
+		{"Search.Evals is -1", attack.OptimalALIE{Search: attack.Search{Rule: aggregate.Mean{}, Evals: -1}}},
+		{"Search.Delta is +Inf", attack.OptimalALIE{Search: attack.Search{Rule: aggregate.Mean{}, Delta: math.Inf(1)}}},
+		{"Search.Ratio is 1", attack.OptimalIPM{Search: attack.Search{Rule: aggregate.Mean{}, Ratio: 1}}},
+		{"Search.Start is NaN", attack.OptimalIPM{Search: attack.Search{Rule: aggregate.Mean{}, Start: math.NaN()}}},
 		{"TrimmedMean.F is 4 of 7", attack.OptimalALIE{Search: attack.Search{Rule: aggregate.TrimmedMean{F: 4}}}},
 	} {
 		require.ErrorContains(t, c.a.Forge(empty(2, 3), honest), c.want, fmt.Sprintf("%T", c.a))

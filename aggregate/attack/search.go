@@ -36,10 +36,15 @@ func (s Search) defaults() (Search, error) {
 	if s.Rule == nil {
 		return s, fmt.Errorf("attack: Search.Rule is missing")
 	}
-	if s.Evals < 1 || !(s.Delta > 0) || !(s.Ratio > 0 && s.Ratio < 1) || number("", s.Start) != nil || number("", s.Delta) != nil {
-		return s, fmt.Errorf("attack: Search of %d Evals from %v by %v shrunk by %v, must be positive, a shrinking below 1", s.Evals, s.Start, s.Delta, s.Ratio)
+	switch {
+	case s.Evals < 1:
+		return s, fmt.Errorf("attack: Search.Evals is %d, must be positive, or 0 for the default", s.Evals)
+	case !(s.Delta > 0) || math.IsInf(s.Delta, 0):
+		return s, fmt.Errorf("attack: Search.Delta is %v, must be positive and finite, or 0 for the default", s.Delta)
+	case !(s.Ratio > 0 && s.Ratio < 1):
+		return s, fmt.Errorf("attack: Search.Ratio is %v, must be between 0 and 1, or 0 for the default", s.Ratio)
 	}
-	return s, nil
+	return s, number("Search.Start", s.Start)
 }
 
 // best is the strength of the greatest damage found, and the damage. A strength that
