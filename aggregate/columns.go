@@ -9,7 +9,7 @@ import (
 )
 
 // Mean is the mean of the rows, or with Weights the weighted mean. It holds against
-// nobody: one row moves it anywhere.
+// nobody: one row moves it anywhere. Breakdown point 0; cost n d.
 type Mean struct {
 	Weights []float64 // at least 0 and finite, not all 0; one for each row, or none
 }

@@ -58,7 +58,7 @@ func (r Krum) Kappa(n, f int) float64 {
 }
 
 // MultiKrum is the mean of the rows of least [Krum] scores. Breakdown point about F/n;
-// cost n² d.
+// cost n² d. Liars who stay as near to the others as honest rows do are averaged with them.
 type MultiKrum struct {
 	F         int // of n rows, 2F < n
 	Neighbors int // as Krum's
@@ -181,7 +181,8 @@ func krumScores(d2 []float64, n int, some []int, neighbors int) []float64 {
 // first Krum paper's number (at least 1), not Krum's default here, and then takes
 // in each coordinate the mean of the n-4F values nearest to their median (El Mhamdi,
 // Guerraoui and Rouault 2018). It stops liars who hide a large error in one coordinate
-// among many. Breakdown point F/n; cost n² d, and n³ log n for the choice.
+// among many, not those within the honest rows' spread of each. Breakdown point F/n; cost
+// n² d, and n³ log n for the choice.
 type Bulyan struct {
 	F int // of n rows, 4F + 3 <= n
 }
@@ -233,7 +234,9 @@ func (r Bulyan) plan(s *survey, v *Verdict) error {
 }
 
 // MoNNA is the mean of the n-F rows nearest to one that is trusted, itself among
-// them (Farhadkhani et al. 2023). Cost n d. It is as good as the trusted row.
+// them (Farhadkhani et al. 2023). It is as good as the trusted row: no number of liars
+// takes it farther from that than the farthest of the n-F nearest, so it breaks down if
+// the trusted row does, or with more than F liars. Liars near to it are averaged. Cost n d.
 type MoNNA struct {
 	F       int // of n rows, 2F < n
 	Trusted int // index of the trusted row
@@ -284,7 +287,8 @@ func roots(x []float64) {
 // MinimumDiameter is the mean of the n-F rows whose greatest distance is least; of
 // several such sets the one whose rows come first (El Mhamdi, Guerraoui and Rouault
 // 2018). The sets are searched by branch and bound, which may take exponential time.
-// Breakdown point F/n; cost n² d and the search.
+// Breakdown point F/n; cost n² d and the search. Liars no farther from the others than
+// honest rows are from each other are averaged with them.
 type MinimumDiameter struct {
 	F int // of n rows, 2F < n
 }

@@ -92,8 +92,9 @@ func fresh(dst [][]float32, n, d int) [][]float32 {
 }
 
 // NNM, nearest-neighbour mixing, replaces each row by the mean of its n-F nearest,
-// itself among them (Allouah et al. 2023). It brings any robust rule's κ to order F/n.
-// Cost n² d.
+// itself among them (Allouah et al. 2023). It brings any robust rule's κ to order F/n, and
+// by itself stops only rows that are far from all others: a liar's own row still becomes the
+// mean of its neighbours. Cost n² d.
 type NNM struct {
 	F int // of n rows, F < n
 }
@@ -252,7 +253,8 @@ func (s *survey) clipped(lengths []float64, most float64, v *Verdict) [][]float6
 }
 
 // ARC, adaptive robust clipping, clips the floor(2F(n-F)/n) rows of greatest norm to
-// the norm of the next (Allouah et al. 2025). Cost n d.
+// the norm of the next (Allouah et al. 2025). It bounds how long liars' rows are by honest
+// ones, not where they point. Cost n d.
 type ARC struct {
 	F int // of n rows, F <= n
 }

@@ -17,7 +17,8 @@ import (
 // 10^-5, and is left by the step of Vardi and Zhang (2000) if not. It stops when the mean unit pull on the point is at
 // most 10^-5, by the bound Σ|Δwᵢ|‖xᵢ-z‖ times the mean of 1/‖xᵢ-z‖, or after 200 steps; the
 // mean distance is then within 2·10^-5 of the least, of which it is a share. Breakdown
-// point 1/2; cost n d for each step.
+// point 1/2; cost n d for each step. Liars who all pull one way bias it, by up to about the
+// honest rows' spread for as many as there may be.
 type GeometricMedian struct {
 	// Smoothing is the least distance, positive and finite; 0 stands for 10^-6 of the median
 	// distance to the coordinate-wise median.
@@ -223,7 +224,8 @@ func (GeometricMedian) Kappa(n, f int) float64 {
 }
 
 // Weiszfeld is that iteration for a fixed number of steps from 0 on, as ByzFL has it
-// with 3. The fewer the steps, the more a distant liar moves it.
+// with 3. The fewer the steps, the more a distant liar moves it. Breakdown point 1/2 for as
+// many steps as it takes, none for few. Cost n d for each step.
 type Weiszfeld struct {
 	Smoothing float64 // the least distance, positive and finite
 	Steps     int     // at least 0
@@ -291,7 +293,9 @@ func middle(x []float64) float64 {
 // CenteredClipping moves its momentum towards the rows, no row pulling harder than
 // Tau (Karimireddy, He and Jaggi 2021). Momentum is kept between calls: use one
 // value, by its pointer, for one series of rounds, one call at a time. Cost n d for
-// each step. A round's liars move it by at most Tau Steps F/n, and again in each round.
+// each step. A round's liars move it by at most Tau Steps F/n, and again in each round:
+// no number of them moves it farther at once, and any more than none at all in the end, if
+// honest rows do not pull it back.
 type CenteredClipping struct {
 	Tau      float64   // at least 0 and finite
 	Steps    int       // at least 1

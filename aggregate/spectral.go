@@ -36,7 +36,8 @@ func (s *survey) dots(rule string, with [][]float32) ([][]float64, error) {
 // SMEA, smallest maximum eigenvalue averaging, is the mean of the n-F rows whose
 // covariance has the least largest eigenvalue; of several such sets the one whose rows
 // come first (Allouah et al. 2023, "On the privacy-robustness-utility trilemma"). All
-// sets are tried, in exponential time. Breakdown point F/n; cost n² d and the search.
+// sets are tried, in exponential time. Breakdown point F/n; cost n² d and the search. Liars
+// who add no more variance to any direction than honest rows have are averaged with them.
 type SMEA struct {
 	F int // of n rows, 2F < n
 	// PowerStarts are directions: each set's eigenvalue is then estimated by one power
@@ -173,7 +174,8 @@ func slowSteps(n int) int { return min(60_000, max(1<<24/(n*n), 1000)) }
 // along the direction of greatest variance, until a weight of 2F is gone, and gives
 // the weighted mean at which that variance was least (Allouah et al. 2025, "Towards
 // trustworthy federated learning with untrusted participants"). Liars far out of the
-// honest spread lose their weight first. Breakdown point F/n; cost n² d, and n² to n³ for
+// honest spread lose their weight first, those within it keep theirs, and honest rows may
+// lose some of theirs beside them. Breakdown point F/n; cost n² d, and n² to n³ for
 // each step, of which there are about n. By the definition there are the more the farther
 // out liars are; after 60,000 steps of up to 16 rows, 2^24/n² of up to 129 and 1000 of more,
 // rows whose weight is gone no longer count, and about n steps are left.
@@ -306,7 +308,8 @@ func powerStep(d2, p, dots []float64) (value float64, along []float64) {
 // DnC, divide and conquer, looks at Columns drawn at random, Iterations times, and
 // drops the Filter F rows that lie farthest along the direction of greatest variance;
 // it is the mean of the rows that no iteration dropped (Shejwalkar and Houmansadr
-// 2021). Liars must agree on a direction to be seen. Cost n d and n² Columns.
+// 2021). Liars must agree on a direction to be seen. No breakdown point is proved for it as a
+// rule; with more than F liars it has none. Cost n d and n² Columns.
 type DnC struct {
 	F          int     // of n rows, 2F < n
 	Columns    int     // 0 stands for 10,000; all if there are fewer
