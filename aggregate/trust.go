@@ -89,7 +89,7 @@ type FoolsGold struct {
 }
 
 // Aggregate implements [Rule]. The verdict's distances are the greatest cosines to
-// another row, after pardoning.
+// another row, after pardoning, or 0 if those are negative.
 func (r *FoolsGold) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]float32, error) {
 	s, err := apart("FoolsGold", dst, rows)
 	if err != nil {
@@ -219,8 +219,8 @@ func (r *FoolsGold) weigh(s *survey, alike []float64, v *Verdict) error {
 		return fmt.Errorf("aggregate: FoolsGold.Confidence is %v, must be positive and finite", confidence)
 	}
 	n := s.n
-	most := func(i int) float64 {
-		m := math.Inf(-1)
+	most := func(i int) float64 { // at least 0: the authors set a row's cosine to itself to that
+		m := 0.0
 		for j := range n {
 			if j != i {
 				m = max(m, alike[i*n+j])
@@ -234,7 +234,7 @@ func (r *FoolsGold) weigh(s *survey, alike []float64, v *Verdict) error {
 	}
 	for i := range n { // pardon rows that are less alike than the other
 		for j := range n {
-			if i != j && greatest[j] > greatest[i] && greatest[j] > 0 {
+			if i != j && greatest[j] > greatest[i] {
 				alike[i*n+j] *= greatest[i] / greatest[j]
 			}
 		}
@@ -242,10 +242,7 @@ func (r *FoolsGold) weigh(s *survey, alike []float64, v *Verdict) error {
 	weights, seen, top := make([]float64, n), make([]float64, n), 0.0
 	for i := range n {
 		seen[i] = most(i)
-		if n == 1 {
-			seen[i] = 0
-		}
-		weights[i] = min(max(1-seen[i], 0), 1)
+		weights[i] = 1 - seen[i]
 		top = max(top, weights[i])
 	}
 	total := 0.0

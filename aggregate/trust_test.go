@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -137,6 +138,87 @@ func TestFLAMEBound(t *testing.T) {
 	_, err := guard.Aggregate(nil, [][]float32{{1}, {2}, {3}, {4}, {5}, {nan}, {inf}}, &v)
 	require.NoError(t, err)
 	require.Equal(t, 3.0, FLAME{}.Bound(&v))
+}
+
+// foolsGoldByAuthors is the weights that the authors' code gives (github.com/DistributedML/FoolsGold,
+// deep-fg/fg/foolsgold.py), in float64.
+func foolsGoldByAuthors(rows [][]float32) []float64 {
+	n := len(rows)
+	cs, maxcs, wv := make([][]float64, n), make([]float64, n), make([]float64, n)
+	for i, x := range rows {
+		cs[i] = make([]float64, n) // less the identity
+		for j, y := range rows {
+			if i == j {
+				continue
+			}
+			xx, yy, xy := 0.0, 0.0, 0.0
+			for k := range x {
+				a, b := float64(x[k]), float64(y[k])
+				xx, yy, xy = xx+a*a, yy+b*b, xy+a*b
+			}
+			if xx > 0 && yy > 0 {
+				cs[i][j] = xy / math.Sqrt(xx) / math.Sqrt(yy)
+			}
+		}
+		maxcs[i] = slices.Max(cs[i])
+	}
+	for i := range n {
+		for j := range n {
+			if i != j && maxcs[i] < maxcs[j] {
+				cs[i][j] = cs[i][j] * maxcs[i] / maxcs[j]
+			}
+		}
+	}
+	for i := range n {
+		wv[i] = min(max(1-slices.Max(cs[i]), 0), 1)
+	}
+	top := slices.Max(wv)
+	for i, w := range wv {
+		w /= top
+		if w == 1 {
+			w = 0.99
+		}
+		w = math.Log(w/(1-w)) + 0.5
+		wv[i] = min(max(w, 0), 1)
+	}
+	return wv
+}
+
+// TestFoolsGoldByAuthors: the weights are those of the authors' code, divided by their sum, also
+// of rows that are at an obtuse angle to all others.
+func TestFoolsGoldByAuthors(t *testing.T) {
+	check := func(rows [][]float32) (negative int) {
+		var v Verdict
+		_, err := (&FoolsGold{Forget: true}).Aggregate(nil, rows, &v)
+		require.NoError(t, err)
+		want, total := foolsGoldByAuthors(rows), 0.0
+		for _, w := range want {
+			total += w
+		}
+		for i, c := range v.Clients {
+			require.InDelta(t, want[i]/total, c.Weight, 1e-4, "client %d of %v", i, rows)
+			require.GreaterOrEqual(t, c.Distance, 0.0)
+			require.LessOrEqual(t, c.Distance, 1.0)
+			if c.Distance == 0 {
+				negative++
+			}
+		}
+		return negative
+	}
+	require.Equal(t, 1, check([][]float32{{-1, -.1, 0}, {1, 0, 0}, {.001, 1, 0}}))
+	rng := rand.New(rand.NewPCG(7, 1))
+	negative := 0
+	for trial := range 500 {
+		rows := make([][]float32, 2+trial%7)
+		for i := range rows {
+			rows[i] = make([]float32, 2+trial%5)
+			for j := range rows[i] {
+				rows[i][j] = float32(rng.NormFloat64())
+			}
+		}
+		negative += check(rows)
+	}
+	require.Greater(t, negative, 50)
 }
 
 // TestFoolsGoldLoud: one client of great norm is not like all others.
