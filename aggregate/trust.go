@@ -84,8 +84,12 @@ type FoolsGold struct {
 	Confidence float64 // of the logit, positive and finite; 0 stands for 1
 	Forget     bool    // keep no history: this round's rows alone count
 	// History is the sums of each client's rows so far, no greater than float32's greatest; nil
-	// at first.
+	// at first. A call that succeeds sets it to rows in memory of this value's own; one that
+	// fails leaves it. Those rows are as they were until the call after next: clone what is to
+	// last longer. Rows from elsewhere, as of a checkpoint, are never written.
 	History [][]float32
+
+	own [2][]float32 // of n rows each, taking turns
 }
 
 // Aggregate implements [Rule]. The verdict's distances are the greatest cosines to
@@ -104,11 +108,7 @@ func (r *FoolsGold) Aggregate(dst []float32, rows [][]float32, v *Verdict) ([]fl
 			return nil, err
 		}
 	}
-	out, sums, err := r.remember(s, r.History, dst, v)
-	if err == nil {
-		r.History = sums
-	}
-	return out, err
+	return r.remember(s, nil, s.n, dst, v)
 }
 
 // fits returns an error unless the history is finite and of n rows of d.
@@ -127,37 +127,88 @@ func (r *FoolsGold) fits(n, d int) error {
 	return nil
 }
 
-// remember carries the rule out with a history, which may be nil, and is the next one.
-func (r *FoolsGold) remember(s *survey, history [][]float32, dst []float32, v *Verdict) (out []float32, sums [][]float32, err error) {
-	sums = fresh(nil, s.n, s.d)
-	for i, row := range s.rows {
-		if !kernel.AllFinite(row) {
-			continue // which the plan refuses
+// remember carries the rule out for some of n clients, nil for all, with a history.
+func (r *FoolsGold) remember(s *survey, some []int, n int, dst []float32, v *Verdict) ([]float32, error) {
+	next := r.spare(s, n, dst)
+	sums := next
+	if some != nil {
+		sums = make([][]float32, 0, s.n)
+		for _, i := range some {
+			sums = append(sums, next[i])
 		}
-		copy(sums[i], row)
-		if history == nil {
-			continue
+	}
+	err := s.pass(func(s *survey, p *part) {
+		for k, row := range p.rows {
+			sum := sums[k][p.at:][:len(row)]
+			copy(sum, row)
+			if r.History == nil {
+				continue
+			}
+			i := k
+			if some != nil {
+				i = some[k]
+			}
+			kernel.Add(sum, r.History[i][p.at:][:len(row)])
+			if !kernel.AllFinite(sum) { // if the row is not, the pass fails
+				saturate(sum)
+			}
 		}
-		kernel.Add(sums[i], history[i])
-		if !kernel.AllFinite(sums[i]) {
-			saturate(sums[i])
-		}
+	}, nil)
+	if err != nil {
+		s.close()
+		return nil, err
 	}
 	h, err := open("FoolsGold", nil, sums)
 	if err != nil {
 		s.close()
-		return nil, nil, err
+		return nil, err
 	}
 	defer h.close()
-	h.sorted = true
+	h.sorted, h.verified = true, true
 	alike, _, err := h.cosines()
 	if err != nil {
 		s.close()
-		return nil, nil, err
+		return nil, err
 	}
 	s.sorted = true // in the history's order, which is the clients'
-	out, err = s.finish(dst, r.weigh(s, alike, v))
-	return out, sums, err
+	out, err := s.finish(dst, r.weigh(s, alike, v))
+	if err != nil {
+		return nil, err
+	}
+	for i, k := 0, 0; i < n; i++ {
+		switch {
+		case some == nil || k < len(some) && some[k] == i:
+			k++
+		case r.History == nil:
+			clear(next[i])
+		default:
+			copy(next[i], r.History[i])
+		}
+	}
+	r.History = next
+	return out, nil
+}
+
+// spare is room for the history of n clients, in memory of the value's own that holds neither
+// the history there is nor anything of the call's.
+func (r *FoolsGold) spare(s *survey, n int, dst []float32) [][]float32 {
+	holds := func(memory []float32, rows ...[]float32) bool {
+		return slices.ContainsFunc(rows, func(row []float32) bool { return overlaps(memory, row) })
+	}
+	turn := 0
+	if holds(r.own[0], r.History...) {
+		turn = 1
+	}
+	own := r.own[turn]
+	if len(own) != n*s.d || holds(own, r.History...) || holds(own, s.rows...) || holds(own, dst) {
+		own = make([]float32, n*s.d)
+		r.own[turn] = own
+	}
+	next := make([][]float32, n)
+	for i := range next {
+		next[i] = own[i*s.d : (i+1)*s.d : (i+1)*s.d]
+	}
+	return next
 }
 
 // foolsGoldAmong is a FoolsGold for some of n clients.
@@ -173,30 +224,13 @@ func (r foolsGoldAmong) Aggregate(dst []float32, rows [][]float32, v *Verdict) (
 	if err != nil {
 		return nil, err
 	}
-	var held [][]float32
 	if r.History != nil {
 		if err := r.fits(r.n, s.d); err != nil {
 			s.close()
 			return nil, err
 		}
-		for _, i := range r.some {
-			held = append(held, r.History[i])
-		}
 	}
-	d := s.d
-	out, sums, err := r.remember(s, held, dst, v)
-	if err != nil {
-		return nil, err
-	}
-	next := slices.Clone(r.History)
-	if next == nil {
-		next = fresh(nil, r.n, d)
-	}
-	for k, i := range r.some {
-		next[i] = sums[k]
-	}
-	r.History = next
-	return out, nil
+	return r.remember(s, r.some, r.n, dst, v)
 }
 
 func (r *FoolsGold) plan(s *survey, v *Verdict) error {

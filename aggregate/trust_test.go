@@ -266,6 +266,89 @@ func TestFoolsGoldHistory(t *testing.T) {
 	}
 }
 
+// TestFoolsGoldMemory: the history takes turns in two allocations, and is only written where no
+// one can have meant to keep it: not by the next call, nor by one that fails, nor in memory that
+// is the caller's or of the call.
+func TestFoolsGoldMemory(t *testing.T) {
+	const n, d = 5, 70_000
+	clone := func(rows [][]float32) (out [][]float32) {
+		for _, row := range rows {
+			out = append(out, slices.Clone(row))
+		}
+		return out
+	}
+	want := someRows(1, n, d)
+	given := clone(want)
+	rule := &FoolsGold{History: given}
+	round := func(dst []float32, rows [][]float32) {
+		t.Helper()
+		before := clone(rows)
+		plain := &FoolsGold{History: clone(rule.History)}
+		expect, err := plain.Aggregate(nil, before, nil)
+		require.NoError(t, err)
+		held, holds := rule.History, clone(rule.History)
+		got, err := rule.Aggregate(dst, rows, nil)
+		require.NoError(t, err)
+		require.True(t, slices.Equal(expect, got))
+		for i, row := range rows {
+			require.True(t, slices.Equal(before[i], row), "row %d is written", i)
+			require.True(t, slices.Equal(holds[i], held[i]), "history %d is written", i)
+			for j, x := range row {
+				want[i][j] = holds[i][j] + x
+			}
+			require.True(t, slices.Equal(want[i], rule.History[i]), "history of client %d", i)
+		}
+	}
+	checkpoint := clone(given)
+	var places []*float32
+	for seed := range uint64(5) {
+		round(nil, someRows(seed, n, d))
+		places = append(places, &rule.History[0][0])
+	}
+	require.Equal(t, checkpoint, given)
+	require.NotSame(t, places[0], places[1])
+	for k := 2; k < len(places); k++ {
+		require.Same(t, places[k-2], places[k])
+	}
+
+	older := rule.own[0][:d:d] // which the next call would write
+	if &rule.History[0][0] == &older[0] {
+		older = rule.own[1][:d:d]
+	}
+	rows := someRows(9, n, d)
+	rows[2] = older
+	round(nil, rows)
+	older = rule.own[0][:d:d]
+	if &rule.History[0][0] == &older[0] {
+		older = rule.own[1][:d:d]
+	}
+	round(older, someRows(10, n, d))
+	rule.History[0], rule.History[3] = rule.History[3], rule.History[0]
+	round(nil, someRows(11, n, d))
+	for i := range rule.History { // in place
+		rule.History[i] = slices.Clone(rule.History[i])
+	}
+	round(nil, someRows(12, n, d))
+	rule.History[1] = rule.own[0][d : 2*d : 2*d] // one of each
+	rule.History[2] = rule.own[1][2*d : 3*d : 3*d]
+	round(nil, someRows(13, n, d))
+
+	held, holds := rule.History, clone(rule.History)
+	for j, bad := range []float32{float32(math.NaN()), float32(math.Inf(1))} {
+		rows := someRows(14, n, d)
+		rows[3][d-1-j] = bad
+		_, err := rule.Aggregate(nil, rows, nil)
+		require.ErrorContains(t, err, "row 3 holds")
+	}
+	rule.Confidence = -1
+	_, err := rule.Aggregate(nil, rows, nil)
+	require.Error(t, err)
+	rule.Confidence = 0
+	require.Equal(t, holds, rule.History)
+	require.Same(t, &held[0], &rule.History[0])
+	round(nil, someRows(15, n, d))
+}
+
 // TestMixedCosines: cosines of mixtures are those of the rows that are mixed, however much of
 // what they are mixed of cancels.
 func TestMixedCosines(t *testing.T) {
