@@ -27,7 +27,7 @@ type part struct {
 	sound    bool        // the block was seen to be finite, and the result if it is the last pass
 	loaded   [][]float32
 	mixed    [][]float32 // of pool
-	pool     []float32
+	pool     []float32   // of rows as they are mixed, after those that are read
 	shares   []float32
 	spare    [2][]float32
 	votes    []int32
@@ -40,7 +40,11 @@ type part struct {
 func (s *survey) pass(do func(s *survey, p *part), merge func(s *survey, p *part) error) error {
 	s.do, s.merge, s.err, s.turn = do, merge, nil, 0
 	s.next.Store(0)
-	cores := max(min(runtime.GOMAXPROCS(0), (s.d+unitColumns-1)/unitColumns), 1)
+	cores := s.cores()
+	s.width = s.block
+	if s.source != nil {
+		cores = s.share(cores)
+	}
 	s.group.Add(cores)
 	for range cores - 1 {
 		go s.work()
@@ -53,10 +57,20 @@ func (s *survey) pass(do func(s *survey, p *part), merge func(s *survey, p *part
 	return s.err
 }
 
+// cores is how many there are units for.
+func (s *survey) cores() int {
+	return max(min(runtime.GOMAXPROCS(0), (s.d+unitColumns-1)/unitColumns), 1)
+}
+
 func (s *survey) run() {
 	defer s.group.Done()
-	p := parts.Get().(*part)
-	defer p.put()
+	var p *part
+	if s.source != nil {
+		p = s.desk.next()
+	} else {
+		p = parts.Get().(*part)
+		defer p.put()
+	}
 	units := (s.d + unitColumns - 1) / unitColumns
 	for {
 		unit := int(s.next.Add(1) - 1)
@@ -69,8 +83,8 @@ func (s *survey) run() {
 		a, end := unit*unitColumns, min((unit+1)*unitColumns, s.d)
 		p.from, p.unit = a, p.unit[:0]
 		p.sums = p.sums[:0]
-		for ; a < end; a += s.block {
-			b := min(a+s.block, end)
+		for ; a < end; a += s.width {
+			b := min(a+s.width, end)
 			if err := s.load(p, a, b); err != nil {
 				s.fail(err)
 				return
@@ -175,10 +189,14 @@ func sizedTo[T any](x []T, n int) []T { return slices.Grow(x[:0], n)[:n] }
 
 // put gives a part back without what it points to.
 func (p *part) put() {
+	p.forget()
+	parts.Put(p)
+}
+
+func (p *part) forget() {
 	clear(p.rows)
 	clear(p.view)
 	p.dst = nil
-	parts.Put(p)
 }
 
 // total takes sums of n values over all columns.

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"sync"
+	"sync/atomic"
+	"unsafe"
 
 	"github.com/sotto-ml/sotto/internal/kernel"
 )
@@ -53,10 +56,15 @@ func (r ReaderSource) ReadColumns(dst [][]float32, at int) error {
 
 // Stream aggregates rows that do not fit in memory. The rule is one of this package;
 // emit is called with the result's values from column at on, which it must not keep,
-// in order. Memory is O(n) for each of a few thousand columns and core, and n² for
-// rules that take distances. These read the rows twice, iterating ones once for each
-// step; the bits are those of Aggregate. A [CenteredClipping] keeps its momentum in
+// in order. Rules that take distances read the rows twice, iterating ones once for each
+// step; the bits are those of Aggregate, for any number of cores. A [CenteredClipping] keeps its momentum in
 // memory; a [FoolsGold] with a history is refused.
+//
+// Buffers take up to 16 MiB for each core, twice that if rows are mixed and 8 n² bytes more
+// if distances are taken, but 96 MiB together: with many cores blocks are shorter, down to
+// 1024 columns (4096 for norms), and then fewer cores run. Beside them there are less than
+// 1 MiB for each core (for the verdict of [Meamed] as much as for the rows) and, for rules that mix rows or take distances, some matrices of n²
+// float64s: with 1,000 rows less than 300 MB in all.
 //
 // What was emitted is whole only if Stream returns no error: write to a temporary
 // file.
@@ -82,14 +90,9 @@ func Stream(rule Rule, rows Source, emit func(at int, values []float32) error, v
 	default:
 		return fmt.Errorf("aggregate: Stream of %T, which is not a rule of this package", rule)
 	}
-	s := surveys.Get().(*survey)
+	s := read(rows)
 	defer s.close()
-	s.source, s.n0, s.n, s.d, s.named = rows, n, n, d, true
-	s.block = powerBelow((1<<22)/n, 1<<10, unitColumns)
-	s.order = s.order[:0]
-	for i := range n {
-		s.order = append(s.order, i)
-	}
+	s.named = true
 	if err := rule.(planned).plan(s, v); err != nil {
 		return err
 	}
@@ -123,19 +126,114 @@ func Stream(rule Rule, rows Source, emit func(at int, values []float32) error, v
 	return nil
 }
 
-// stream is Stream of a Guard: one more pass to look at the rows.
-func (g guardAmong) stream(rows Source, emit func(at int, values []float32) error, v *Verdict) error {
-	n, d := rows.Shape()
-	if err := g.check(n); err != nil {
-		return err
-	}
+// read is a survey of rows that are read.
+func read(rows Source) *survey {
 	s := surveys.Get().(*survey)
-	s.source, s.n0, s.n, s.d, s.verified = rows, n, n, d, true
-	s.block = powerBelow((1<<22)/n, 1<<10, unitColumns)
+	n, d := rows.Shape()
+	s.source, s.n0, s.n, s.d, s.desk = rows, n, n, d, desks.Get().(*desk)
+	s.block = 1 << 10
 	s.order = s.order[:0]
 	for i := range n {
 		s.order = append(s.order, i)
 	}
+	return s
+}
+
+// desk is what the cores have to read rows to. It is a survey's until that is closed.
+type desk struct {
+	parts  []*part
+	taken  atomic.Int32
+	memory []float64 // of the parts' rows and sums
+}
+
+var desks = sync.Pool{New: func() any { return new(desk) }}
+
+// budget is how many float64s all cores' buffers take together, a variable for tests.
+var budget = 96 << 20 / 8
+
+// listed is how many float64s [kernel.MixRows] takes for a term: a pointer and a weight, and as
+// much again for each of some lists that were outgrown.
+const listed = 5
+
+// share gives each of up to so many cores its part of the budget for the pass, sets the
+// columns of a block, and returns how many cores there are parts for. The bits do not depend
+// on it, as sums in float32 end within the least block.
+func (s *survey) share(cores int) int {
+	const line = 8 // float64s of a cache line
+	rows, sums := s.n0+len(s.mixtures), (len(s.sums)+line-1)&^(line-1)
+	lists := 0 // of the kernel that mixes
+	for _, terms := range s.mixtures {
+		lists += listed * len(terms)
+	}
+	size := 0 // of a core's part
+	for ; ; cores-- {
+		if cores <= 2 { // which have room for both
+			lists = 0
+		}
+		fitting := (budget/cores-lists-sums)*2/rows - stagger
+		s.width = powerBelow(min((1<<22)/s.n0, fitting), s.block, unitColumns)
+		size = sums + rows*stride(min(s.width, s.d))/2
+		if cores == 1 || cores*(size+lists) <= budget {
+			break
+		}
+	}
+	k := s.desk
+	if need := cores * size; len(k.memory) < need {
+		if k.memory = nil; need > budget/2 { // else what is outgrown would come on top of it
+			need = max(need, budget)
+		}
+		k.memory = make([]float64, need)
+	}
+	for len(k.parts) < cores {
+		k.parts = append(k.parts, new(part))
+	}
+	for c, p := range k.parts[:cores] {
+		memory := k.memory[c*size : (c+1)*size]
+		p.sums, p.pool = memory[:0:sums], singles(memory[sums:])
+	}
+	k.taken.Store(0)
+	return cores
+}
+
+// next is the part of one more core.
+func (k *desk) next() *part { return k.parts[k.taken.Add(1)-1] }
+
+func (k *desk) close() {
+	for _, p := range k.parts {
+		p.forget()
+	}
+	desks.Put(k)
+}
+
+// stride is how far rows of a block are apart. Those that start at one offset of their pages
+// would collide in the first cache.
+func stride(width int) int { return (width+15)&^15 + stagger }
+
+const stagger = 5 * 16
+
+// carve is n rows in the part's pool, after others of the same width.
+func (p *part) carve(dst [][]float32, after, n, width int) [][]float32 {
+	dst = dst[:0]
+	for k := after; k < after+n; k++ {
+		dst = append(dst, p.pool[k*stride(width):][:width:width])
+	}
+	return dst
+}
+
+// singles is the memory of x as float32s.
+func singles(x []float64) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(x))), 2*len(x))
+}
+
+// stream is Stream of a Guard: one more pass to look at the rows.
+func (g guardAmong) stream(rows Source, emit func(at int, values []float32) error, v *Verdict) error {
+	n, _ := rows.Shape()
+	if err := g.check(n); err != nil {
+		return err
+	}
+	s := read(rows)
+	s.verified = true
+	s.wide(true)
 	sums, err := s.total(2*n, func(s *survey, p *part) {
 		sums := p.room(2 * s.n)
 		for k, row := range p.rows {

@@ -56,10 +56,12 @@ type survey struct {
 	named    bool  // each row seen is one client's, in order
 	ordered  bool  // values are only compared, so that infinities pass
 	verified bool
-	final    bool // the pass that makes the result
-	block    int
+	final    bool  // the pass that makes the result
+	block    int   // columns of a block, the least of rows that are read
+	desk     *desk // of rows that are read
 
 	// of the pass
+	width  int // columns of a block
 	do     func(s *survey, p *part)
 	merge  func(s *survey, p *part) error
 	dst    []float32
@@ -142,6 +144,10 @@ func (s *survey) close() {
 	s.sorted, s.ordered, s.verified, s.final = false, false, false, false
 	s.end, s.tied = ending{}, nil
 	s.do, s.merge = nil, nil
+	if s.desk != nil {
+		s.desk.close()
+		s.desk = nil
+	}
 	surveys.Put(s)
 }
 
@@ -162,11 +168,11 @@ func (s *survey) canonical() error {
 
 // canonicalRead reads columns only until all rows differ.
 func (s *survey) canonicalRead() error {
-	p := parts.Get().(*part)
-	defer p.put()
+	s.share(s.cores())
+	p := s.desk.next()
 	tied := []int{0, s.n0} // bounds of runs of rows that are equal so far
 	held := make([][]float32, s.n0)
-	for a, width := 0, 64; a < s.d && len(tied) > 0; a, width = a+width, min(2*width, s.block) {
+	for a, width := 0, min(64, s.width); a < s.d && len(tied) > 0; a, width = a+width, min(2*width, s.width) {
 		if err := s.load(p, a, min(a+width, s.d)); err != nil {
 			return err
 		}
@@ -250,7 +256,7 @@ func (s *survey) load(p *part, a, b int) error {
 			p.rows = append(p.rows, s.rows[i][a:b:b])
 		}
 	} else {
-		p.loaded = fresh(p.loaded, s.n0, b-a)
+		p.loaded = p.carve(p.loaded, 0, s.n0, b-a)
 		if err := s.source.ReadColumns(p.loaded, a); err != nil {
 			return fmt.Errorf("aggregate: columns %d to %d: %w", a, b-1, err)
 		}
@@ -270,14 +276,13 @@ func (s *survey) look(p *part) {
 		p.view = append(p.view[:0], p.rows[:s.n0]...)
 		return
 	}
-	width := len(p.rows[0])
-	// Rows that start at one offset of their pages would collide in the first cache.
-	const stagger = 5 * 16
-	p.pool = sizedTo(p.pool, len(s.mixtures)*(width+stagger))
-	p.mixed = p.mixed[:0]
-	for k := range s.mixtures {
-		p.mixed = append(p.mixed, p.pool[k*(width+stagger):][:width])
+	width, first := len(p.rows[0]), 0
+	if s.source != nil {
+		first = s.n0 // after what was read
+	} else {
+		p.pool = sizedTo(p.pool, len(s.mixtures)*stride(width))
 	}
+	p.mixed = p.carve(p.mixed, first, len(s.mixtures), width)
 	kernel.MixRows(p.mixed, p.rows[:s.n0], s.mixtures)
 	p.view = p.view[:0]
 	for _, k := range s.seen {
