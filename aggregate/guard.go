@@ -10,7 +10,8 @@ import (
 
 // Guard refuses rows before a rule sees them: those of another length than dst's
 // or than most others', with NaN or infinities, or of a norm above MaxNorm. What is
-// refused counts against F, the number of liars that the rule is made for.
+// refused counts against F, the number of liars that the rule is made for. In a [Stream]
+// rows are to be as long as the source's shape says; it tells of others by a [LengthError].
 //
 // Indices and weights that rules of this package have for clients (MoNNA's Trusted, Weights,
 // Bucketing's Permutation, FoolsGold's History) are those of the rows before any is refused, by

@@ -2,9 +2,12 @@ package aggregate
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -18,12 +21,26 @@ type Source interface {
 	// Shape is the number of rows and of columns.
 	Shape() (n, d int)
 	// ReadColumns fills dst[i] with row i's values from column at on. Rows whose dst is
-	// empty are not wanted.
+	// empty are not wanted. Of rows that are too short or too long the error is a
+	// [*LengthError], or several by [errors.Join], which a [Guard] takes for these rows'
+	// fault: it then asks for the others again. Any other error fails the whole.
 	ReadColumns(dst [][]float32, at int) error
 }
 
+// LengthError is a [Source]'s error for a row of another length than its shape says.
+type LengthError struct {
+	Row       int   // its index in the source
+	Has, Need int64 // bytes, 4 for each value
+}
+
+// Error names the row, what it has and what is needed.
+func (e *LengthError) Error() string {
+	return fmt.Sprintf("row %d has %d bytes, must have %d, 4 for each of %d columns", e.Row, e.Has, e.Need, e.Need/4)
+}
+
 // ReaderSource is rows of little-endian float32, each in its reader from the first
-// byte on: files, or [io.SectionReader]s of them.
+// byte on and nothing after them: files, or [io.SectionReader]s of them. A row that is too
+// short is met where it ends, one that is too long with the last column.
 type ReaderSource struct {
 	Rows    []io.ReaderAt
 	Columns int
@@ -34,16 +51,25 @@ func (r ReaderSource) Shape() (n, d int) { return len(r.Rows), r.Columns }
 
 // ReadColumns implements [Source].
 func (r ReaderSource) ReadColumns(dst [][]float32, at int) error {
+	var wrong []error
+	var beyond [1]byte
 	for i, row := range dst {
 		if len(row) == 0 {
 			continue
 		}
 		raw := bytesOf(row)
-		if n, err := r.Rows[i].ReadAt(raw, 4*int64(at)); n < len(raw) {
-			if err == nil || err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
+		right, err := holds(r.Rows[i], raw, at)
+		if right && at+len(row) == r.Columns {
+			var more bool
+			more, err = holds(r.Rows[i], beyond[:], r.Columns)
+			right = !more
+		}
+		if err != nil {
 			return fmt.Errorf("row %d: %w", i, err)
+		}
+		if !right {
+			wrong = append(wrong, &LengthError{i, size(r.Rows[i]), 4 * int64(r.Columns)})
+			continue
 		}
 		if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
 			for j := range row {
@@ -51,7 +77,33 @@ func (r ReaderSource) ReadColumns(dst [][]float32, at int) error {
 			}
 		}
 	}
-	return nil
+	return errors.Join(wrong...)
+}
+
+// holds fills raw from a column on, or says that the row ends before.
+func holds(row io.ReaderAt, raw []byte, column int) (bool, error) {
+	n, err := row.ReadAt(raw, 4*int64(column))
+	if n == len(raw) {
+		return true, nil
+	}
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = nil
+	}
+	return false, err
+}
+
+// size is how many bytes there are, found by reading single ones.
+func size(row io.ReaderAt) int64 {
+	one := make([]byte, 1)
+	ends := func(at int) bool {
+		n, _ := row.ReadAt(one, int64(at))
+		return n == 0
+	}
+	most := 1
+	for most < math.MaxInt/2 && !ends(most) {
+		most *= 2
+	}
+	return int64(sort.Search(most, ends))
 }
 
 // Stream aggregates rows that do not fit in memory. The rule is one of this package;
@@ -233,6 +285,7 @@ func (g guardAmong) stream(rows Source, emit func(at int, values []float32) erro
 	}
 	s := read(rows)
 	s.verified = true
+	s.refused = make([]bool, n)
 	s.wide(true)
 	sums, err := s.total(2*n, func(s *survey, p *part) {
 		sums := p.room(2 * s.n)
@@ -243,6 +296,7 @@ func (g guardAmong) stream(rows Source, emit func(at int, values []float32) erro
 			}
 		}
 	})
+	wrong := s.refused
 	s.close()
 	if err != nil {
 		return err
@@ -250,6 +304,9 @@ func (g guardAmong) stream(rows Source, emit func(at int, values []float32) erro
 	reasons := make([]Reason, n)
 	for i := range reasons {
 		reasons[i] = g.judge(sums[n+i] == 0, sums[i])
+		if wrong[i] {
+			reasons[i] = WrongLength
+		}
 	}
 	sub, rule, err := g.sift(reasons)
 	if err != nil {
@@ -264,6 +321,76 @@ func (g guardAmong) stream(rows Source, emit func(at int, values []float32) erro
 	}
 	g.tell(v, inner, reasons, sub)
 	return nil
+}
+
+// fetch reads columns. A pass that refuses rows goes on without those whose length is wrong,
+// and leaves what is in their dst.
+func (s *survey) fetch(dst [][]float32, at int) error {
+	if s.refused == nil {
+		return s.source.ReadColumns(dst, at)
+	}
+	for {
+		wanted := slices.Clone(dst)
+		s.mutex.Lock()
+		for i, refused := range s.refused {
+			if refused {
+				wanted[i] = nil
+			}
+		}
+		s.mutex.Unlock()
+		err := s.source.ReadColumns(wanted, at)
+		if err == nil || !s.refuse(err, wanted) {
+			return err
+		}
+	}
+}
+
+// refuse refuses the rows that the error says are of a wrong length, if it says nothing else.
+func (s *survey) refuse(err error, wanted [][]float32) bool {
+	rows, all := wrongRows(err)
+	if !all {
+		return false
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	for _, row := range rows {
+		i := place(s.source, row)
+		if i < 0 || i >= len(wanted) || wanted[i] == nil {
+			return false
+		}
+		s.refused[i] = true
+	}
+	return true
+}
+
+// wrongRows are the rows of the LengthErrors that an error wraps, and whether it wraps nothing
+// but these.
+func wrongRows(err error) (rows []int, all bool) {
+	switch e := err.(type) {
+	case *LengthError:
+		return []int{e.Row}, true
+	case interface{ Unwrap() error }:
+		return wrongRows(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			some, only := wrongRows(part)
+			if !only {
+				return nil, false
+			}
+			rows = append(rows, some...)
+		}
+		return rows, len(rows) > 0
+	}
+	return nil, false
+}
+
+// place is where among a source's rows one is that a LengthError names, which is the index in the
+// outermost source, or -1.
+func place(source Source, row int) int {
+	if u, ok := source.(subset); ok {
+		return slices.Index(u.some, place(u.Source, row))
+	}
+	return row
 }
 
 // subset is some rows of a source.

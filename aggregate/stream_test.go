@@ -1,7 +1,10 @@
 package aggregate
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"runtime"
 	"slices"
@@ -165,5 +168,141 @@ func TestStreamMemory(t *testing.T) {
 		require.NoError(t, Stream(c.rule, slowRows{n, c.units * unitColumns}, func(int, []float32) error { return nil }, nil))
 		runtime.ReadMemStats(&after)
 		require.Less(t, (after.TotalAlloc-before.TotalAlloc)/1e6, c.most, "%d cores, %T", c.cores, c.rule)
+	}
+}
+
+// plainReader is a reader of only that method.
+type plainReader struct{ io.ReaderAt }
+
+// failing is a reader that fails from a place on.
+type failing struct {
+	io.ReaderAt
+	from int64
+}
+
+var errDisk = errors.New("disk")
+
+func (r failing) ReadAt(raw []byte, at int64) (int, error) {
+	if at+int64(len(raw)) > r.from {
+		return 0, errDisk
+	}
+	return r.ReaderAt.ReadAt(raw, at)
+}
+
+// claiming is a source that makes an error of the rows that are wanted.
+type claiming struct {
+	Source
+	claim func(wanted []int) error
+}
+
+func (c claiming) ReadColumns(dst [][]float32, at int) error {
+	var wanted []int
+	for i, row := range dst {
+		if len(row) > 0 {
+			wanted = append(wanted, i)
+		}
+	}
+	if err := c.claim(wanted); err != nil {
+		return err
+	}
+	return c.Source.ReadColumns(dst, at)
+}
+
+func none(int, []float32) error { return nil }
+
+// TestStreamedLengths: rows that are too short or too long are refused by a guard as rows in
+// memory are, however they end, and fail a rule without one.
+func TestStreamedLengths(t *testing.T) {
+	const n, d = 11, 70_001
+	rows := someRows(31, n, d)
+	defer func(of int) { budget = of }(budget)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
+	for _, budget = range []int{budget, 0} {
+		for _, lengths := range [][2]int{{0, 0}, {0, 1}, {4, 4*d + 1}, {4 * 1024, 4*d + 4}, {4*40_000 + 3, 4 * 32768}, {4*d - 1, 8 * d}, {4*d - 4, 4*d + 3}} {
+			source, wrong := sourceOf(rows), map[int]int{2: lengths[0], 7: lengths[1]}
+			for i, length := range wrong {
+				raw := append(slices.Clone(bytesOf(rows[i])), bytesOf(rows[i])...)[:length]
+				source.Rows[i] = plainReader{bytes.NewReader(raw)}
+			}
+			memory := slices.Clone(rows)
+			memory[2], memory[7] = rows[2][:d-1], rows[7][:d-2]
+			for _, fail := range []bool{false, true} {
+				guard := Guard{F: 3, Fail: fail, Rule: func(f int) Rule { require.Equal(t, 1, f); return Chain{NNM{f}, TrimmedMean{f}} }}
+				var before, after Verdict
+				want, expected := guard.Aggregate(nil, memory, &before)
+				var got []float32
+				err := Stream(guard, source, func(_ int, values []float32) error { got = append(got, values...); return nil }, &after)
+				require.Equal(t, expected, err)
+				require.Equal(t, fail, err != nil)
+				require.True(t, slices.Equal(want, got), "%v", lengths)
+				require.Equal(t, fmt.Sprint(before), fmt.Sprint(after), "%v", lengths)
+				if fail {
+					require.EqualError(t, err, "aggregate: rows [2 7] are refused, row 2 as wrong length")
+				}
+			}
+			for i, length := range wrong {
+				some := ReaderSource{Rows: slices.Clone(source.Rows), Columns: d}
+				some.Rows[9-i] = bytes.NewReader(bytesOf(rows[9-i])) // the other one
+				err := Stream(Krum{F: 1}, some, none, nil)
+				require.ErrorContains(t, err, fmt.Sprintf("row %d has %d bytes, must have %d, 4 for each of %d columns", i, length, 4*d, d))
+				var wrong *LengthError
+				require.ErrorAs(t, err, &wrong)
+				require.Equal(t, &LengthError{Row: i, Has: int64(length), Need: 4 * d}, wrong)
+			}
+		}
+	}
+}
+
+// TestStreamedFaults: a guard takes no other error for a row's fault, nor one that cannot be
+// right, and rows that a source names keep their index in guards within guards.
+func TestStreamedFaults(t *testing.T) {
+	const n, d = 7, 40_000
+	rows := someRows(32, n, d)
+	guard := func(rule Rule) Guard { return Guard{F: 2, Rule: func(int) Rule { return rule }} }
+	for _, from := range []int64{0, 4 * 35_000, 4 * d} {
+		source := sourceOf(rows)
+		source.Rows[1] = bytes.NewReader(nil) // and one of a wrong length besides
+		source.Rows[3] = failing{source.Rows[3], from}
+		require.ErrorIs(t, Stream(guard(Median{}), source, none, nil), errDisk, "from byte %d", from)
+	}
+	short := func(row int) error { return &LengthError{Row: row, Has: 4, Need: 4 * d} }
+	for name, claim := range map[string]func([]int) error{
+		"a disk too, once": func(wanted []int) error {
+			if !slices.Contains(wanted, 1) {
+				return nil
+			}
+			return errors.Join(short(1), fmt.Errorf("row 2: %w", errDisk))
+		},
+		"none":              func([]int) error { return errors.Join(fmt.Errorf("row 2: %w", errDisk)) },
+		"beyond the rows":   func([]int) error { return fmt.Errorf("%w %w", short(n), errDisk) },
+		"no row":            func([]int) error { return errors.Join(short(n), short(-1)) },
+		"again and again":   func([]int) error { return short(2) },
+		"one and no row":    func([]int) error { return errors.Join(short(1), short(-1)) },
+		"one that is known": func(wanted []int) error { return fmt.Errorf("%w and %w", short(wanted[0]), short(0)) },
+	} {
+		require.Error(t, Stream(guard(Median{}), claiming{sourceOf(rows), claim}, none, nil), name)
+	}
+
+	// One at a time, however wrapped; row 1 by the outer guard, and row 4, which changes
+	// afterwards, by the inner one.
+	calls := 0
+	source := claiming{sourceOf(rows), func(wanted []int) error {
+		calls++
+		switch {
+		case slices.Contains(wanted, 1):
+			return fmt.Errorf("source: %w", short(1))
+		case calls > 3 && slices.Contains(wanted, 4): // two units, and one again
+			return errors.Join(short(4))
+		}
+		return nil
+	}}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var v Verdict
+	got := streamed(t, guard(guard(Chain{NNM{1}, Median{}})), source, &v)
+	want, err := Chain{NNM{1}, Median{}}.Aggregate(nil, [][]float32{rows[0], rows[2], rows[3], rows[5], rows[6]}, nil)
+	require.NoError(t, err)
+	require.True(t, slices.Equal(want, got))
+	for i, c := range v.Clients {
+		require.Equal(t, i == 1 || i == 4, c.Rejected == WrongLength, "row %d", i)
 	}
 }

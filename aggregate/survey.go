@@ -56,9 +56,10 @@ type survey struct {
 	named    bool  // each row seen is one client's, in order
 	ordered  bool  // values are only compared, so that infinities pass
 	verified bool
-	final    bool  // the pass that makes the result
-	block    int   // columns of a block, the least of rows that are read
-	desk     *desk // of rows that are read
+	final    bool   // the pass that makes the result
+	block    int    // columns of a block, the least of rows that are read
+	desk     *desk  // of rows that are read
+	refused  []bool // of these, for their length; nil if that fails the pass
 
 	// of the pass
 	width  int // columns of a block
@@ -143,7 +144,7 @@ func (s *survey) close() {
 	s.base, s.lengths, s.dst, s.sums, s.point, s.err = nil, nil, nil, nil, nil, nil
 	s.sorted, s.ordered, s.verified, s.final = false, false, false, false
 	s.end, s.tied = ending{}, nil
-	s.do, s.merge = nil, nil
+	s.do, s.merge, s.refused = nil, nil, nil
 	if s.desk != nil {
 		s.desk.close()
 		s.desk = nil
@@ -257,7 +258,7 @@ func (s *survey) load(p *part, a, b int) error {
 		}
 	} else {
 		p.loaded = p.carve(p.loaded, 0, s.n0, b-a)
-		if err := s.source.ReadColumns(p.loaded, a); err != nil {
+		if err := s.fetch(p.loaded, a); err != nil {
 			return fmt.Errorf("aggregate: columns %d to %d: %w", a, b-1, err)
 		}
 		for _, i := range s.order {
