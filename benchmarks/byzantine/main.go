@@ -276,7 +276,7 @@ func (s settings) runAll(data *poisoning.Data, cells []*cell, out io.Writer) err
 		group.Go(func() {
 			for c := range queue {
 				setting, recipe := s.Setting, s.recipeFor(c.Gamma, c.F)
-				c.Rule, setting.Rule = recipe.rule, rules[recipe.rule]
+				c.Rule, setting.Rule = recipe.rule, func(f int, _ *poisoning.Round) aggregate.Rule { return rules[recipe.rule](f) }
 				setting.Rate, setting.Momentum, setting.Cool = recipe.rate, recipe.momentum, recipe.cool
 				setting.Layers, setting.Liars, setting.Gamma, setting.Attack = layers(), c.F, c.Gamma, c.of
 				start, last := time.Now(), 0

@@ -35,87 +35,6 @@ func main() {
 	}
 }
 
-// rules are those that -rule names, each behind a guard: who sends what is not finite is
-// refused, and counts as one of the liars.
-var rules = []struct {
-	name string
-	of   func(f int) aggregate.Rule
-}{
-	{"mean", func(int) aggregate.Rule { return aggregate.Mean{} }},
-	{"median", func(int) aggregate.Rule { return aggregate.Median{} }},
-	{"trimmed", func(f int) aggregate.Rule { return aggregate.TrimmedMean{F: f} }},
-	{"meamed", func(f int) aggregate.Rule { return aggregate.Meamed{F: f} }},
-	{"krum", func(f int) aggregate.Rule { return aggregate.Krum{F: f} }},
-	{"multikrum", func(f int) aggregate.Rule { return aggregate.MultiKrum{F: f} }},
-	{"bulyan", func(f int) aggregate.Rule { return aggregate.Bulyan{F: f} }},
-	{"geometric", func(int) aggregate.Rule { return aggregate.GeometricMedian{} }},
-	{"clipping", func(int) aggregate.Rule { return &aggregate.CenteredClipping{Tau: 1, Steps: 3} }},
-	{"normbound", func(int) aggregate.Rule { return aggregate.Clipping{Norm: 1} }},
-	{"signs", func(int) aggregate.Rule { return aggregate.SignMajority{Scale: 0.005} }},
-	{"dnc", func(f int) aggregate.Rule { return aggregate.DnC{F: f, Iterations: 2} }},
-	{"flame", func(int) aggregate.Rule { return aggregate.FLAME{} }},
-	{"foolsgold", func(int) aggregate.Rule { return &aggregate.FoolsGold{Forget: true} }},
-	{"caf", func(f int) aggregate.Rule { return aggregate.CAF{F: f} }},
-	{"nnm+trimmed", func(f int) aggregate.Rule { return aggregate.Chain{aggregate.NNM{F: f}, aggregate.TrimmedMean{F: f}} }},
-	{"arc+nnm+trimmed", func(f int) aggregate.Rule {
-		return aggregate.Chain{aggregate.ARC{F: f}, aggregate.NNM{F: f}, aggregate.TrimmedMean{F: f}}
-	}},
-}
-
-// guarded is the rule of one run. What keeps a momentum is made once; other rules are
-// made in each step, for as many liars as the guard has not refused.
-func guarded(f int, of func(f int) aggregate.Rule) aggregate.Rule {
-	if once, ok := of(f).(*aggregate.CenteredClipping); ok {
-		of = func(int) aggregate.Rule { return once }
-	}
-	return aggregate.Guard{F: f, Rule: of}
-}
-
-// attacks are those that -attack names. What optimises does so against the run's own
-// rule.
-var attacks = []struct {
-	name string
-	flip bool
-	of   func(s settings, r aggregate.Rule) attack.Attack
-}{
-	{"none", false, nil},
-	{"signflip", false, func(settings, aggregate.Rule) attack.Attack { return attack.SignFlip{} }},
-	{"ipm", false, func(settings, aggregate.Rule) attack.Attack { return attack.IPM{Tau: 0.5} }},
-	{"alie", false, func(s settings, _ aggregate.Rule) attack.Attack {
-		return attack.ALIE{Tau: max(attack.ALIETau(s.Honest+s.Liars, s.Liars), 1)}
-	}},
-	{"best-ipm", false, func(_ settings, r aggregate.Rule) attack.Attack {
-		return attack.OptimalIPM{Search: attack.Search{Rule: r}}
-	}},
-	{"best-alie", false, func(_ settings, r aggregate.Rule) attack.Attack {
-		return attack.OptimalALIE{Search: attack.Search{Rule: r}}
-	}},
-	{"mimic", false, func(settings, aggregate.Rule) attack.Attack { return attack.Mimic{Client: -1} }},
-	{"minmax", false, func(settings, aggregate.Rule) attack.Attack { return attack.MinMax{} }},
-	{"minsum", false, func(settings, aggregate.Rule) attack.Attack { return attack.MinSum{} }},
-	{"gaussian", false, func(s settings, _ aggregate.Rule) attack.Attack {
-		return attack.Gaussian{Deviation: 10, Seed: s.Seed}
-	}},
-	{"nan", false, func(settings, aggregate.Rule) attack.Attack { return attack.NaN() }},
-	{"labelflip", true, func(settings, aggregate.Rule) attack.Attack { return attack.LabelFlip{} }},
-	{"replace", true, func(s settings, _ aggregate.Rule) attack.Attack {
-		return boosted{float64(s.Honest+s.Liars) / float64(max(s.Liars, 1))}
-	}},
-	{"adaptive", false, func(s settings, r aggregate.Rule) attack.Attack { return attack.Adaptive{Rule: r, Seed: s.Seed} }},
-}
-
-// boosted is model replacement by what flipped labels ask for.
-type boosted struct{ boost float64 }
-
-// Forge implements [attack.Attack].
-func (b boosted) Forge(liars, flipped [][]float32) error {
-	target, err := aggregate.Mean{}.Aggregate(nil, flipped, nil)
-	if err != nil {
-		return err
-	}
-	return attack.ModelReplacement{Target: target, Boost: b.boost}.Forge(liars, flipped)
-}
-
 type settings struct {
 	poisoning.Setting
 	rules, attacks   []int // indices
@@ -279,13 +198,7 @@ func (s settings) trainAll(data *poisoning.Data, table [][]result, out io.Writer
 		group.Go(func() {
 			for at := range queue {
 				cell := &table[at.i][at.j]
-				setting, rule, lie := s.Setting, rules[s.rules[at.i]].of, attacks[s.attacks[at.j]]
-				setting.Rule = func(f int) aggregate.Rule { return guarded(f, rule) }
-				setting.Flip = lie.flip
-				if lie.of != nil {
-					setting.Attack = func(r aggregate.Rule) attack.Attack { return lie.of(s, r) }
-				}
-				got, err := poisoning.Train(data, setting, nil)
+				got, err := poisoning.Train(data, s.setting(s.rules[at.i], s.attacks[at.j]), nil)
 				cell.Accuracy, cell.Diverged = got.Accuracy, got.Diverged
 				if err != nil {
 					cell.Refused = err.Error()
@@ -306,6 +219,23 @@ func (s settings) trainAll(data *poisoning.Data, table [][]result, out io.Writer
 	group.Wait()
 	bar.Done("")
 	return nil
+}
+
+// setting is one run, of the rule and the attack of these indices.
+func (s settings) setting(rule, lie int) poisoning.Setting {
+	setting, a := s.Setting, attacks[lie]
+	setting.Flip = a.flip
+	var run *server
+	setting.Rule = func(f int, at *poisoning.Round) aggregate.Rule {
+		run = newServer(s.Seed, at)
+		return run.guarded(f, rules[rule].of)
+	}
+	if a.of != nil {
+		setting.Attack = func(aggregate.Rule) attack.Attack {
+			return a.of(s, run.guessed().guarded(s.Liars, rules[rule].of))
+		}
+	}
+	return setting
 }
 
 func (s settings) print(out io.Writer, table [][]result) error {

@@ -10,7 +10,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sotto-ml/sotto/aggregate"
+	"github.com/sotto-ml/sotto/internal/poisoning"
 )
+
+// serverAt is a run's in a step.
+func serverAt(step int) *server {
+	return newServer(7, &poisoning.Round{Step: step})
+}
 
 // TestGuarded: a run's rule goes on from round to round, each run has its own, and those
 // without memory are made for as many liars as are left.
@@ -20,12 +28,13 @@ func TestGuarded(t *testing.T) {
 		rows[i] = []float32{float32(10 + i), float32(i * i)}
 	}
 	broken := slices.Clone(rows)
-	broken[0] = []float32{float32(math.NaN()), 0}
+	broken[12] = []float32{float32(math.NaN()), 0}
 	for _, r := range rules {
-		bare := r.of(2)
-		run, other := guarded(2, r.of), guarded(2, r.of)
+		alone, in := serverAt(0), serverAt(0)
+		run, other := in.guarded(2, r.of), serverAt(0).guarded(2, r.of)
 		for round := range 3 {
-			want, err := bare.Aggregate(nil, rows, nil)
+			alone.at.Step, in.at.Step = round, round
+			want, err := r.of(alone, 2).Aggregate(nil, rows, nil)
 			require.NoError(t, err)
 			got, err := run.Aggregate(nil, rows, nil)
 			require.NoError(t, err)
@@ -33,20 +42,51 @@ func TestGuarded(t *testing.T) {
 		}
 		first, err := other.Aggregate(nil, rows, nil)
 		require.NoError(t, err)
-		fresh, err := r.of(2).Aggregate(nil, rows, nil)
+		fresh, err := r.of(serverAt(0), 2).Aggregate(nil, rows, nil)
 		require.NoError(t, err)
 		require.Equal(t, fresh, first, "%s of another run", r.name)
 
-		left := r.of(1)
-		if r.name == "clipping" {
-			left = bare
-		}
-		want, err := left.Aggregate(nil, broken[1:], nil)
+		want, err := r.of(alone, 1).Aggregate(nil, broken[:12], nil)
 		require.NoError(t, err)
 		got, err := run.Aggregate(nil, broken, nil)
 		require.NoError(t, err)
 		require.Equal(t, want, got, "%s with a row refused", r.name)
 	}
+}
+
+// TestDraws: what is drawn is new in each step and with each seed, the same again in a run
+// of the same seed, and not what liars guess.
+func TestDraws(t *testing.T) {
+	dnc := func(s *server) uint64 {
+		i, err := pick("rule", "dnc", len(rules), func(i int) string { return rules[i].name })
+		require.NoError(t, err)
+		return rules[i[0]].of(s, 2).(aggregate.DnC).Seed
+	}
+	require.Equal(t, dnc(serverAt(3)), dnc(serverAt(3)))
+	require.NotEqual(t, dnc(serverAt(3)), dnc(serverAt(4)), "of another step")
+	require.NotEqual(t, dnc(serverAt(3)), dnc(newServer(8, &poisoning.Round{Step: 3})), "of another seed")
+	require.NotEqual(t, dnc(serverAt(3)), dnc(serverAt(3).guessed()), "the liars'")
+	run := serverAt(0)
+	liars := run.guessed()
+	before := dnc(liars)
+	run.at.Step++
+	require.NotEqual(t, before, dnc(liars), "liars know the step")
+	require.Same(t, run.clipping, liars.clipping, "and the momentum")
+
+	i, err := pick("attack", "gaussian", len(attacks), func(i int) string { return attacks[i].name })
+	require.NoError(t, err)
+	noise := func() (rounds [3][]float32) {
+		a := attacks[i[0]].of(settings{}, nil)
+		for k := range rounds {
+			rounds[k] = make([]float32, 4)
+			require.NoError(t, a.Forge(rounds[k:k+1], [][]float32{{1, 2, 3, 4}}))
+		}
+		return rounds
+	}
+	first := noise()
+	require.NotEqual(t, first[0], first[1], "new in each round")
+	require.NotEqual(t, first[1], first[2], "new in each round")
+	require.Equal(t, first, noise(), "and the same again")
 }
 
 // TestWorst: rules that cannot do with fewer rows have no accuracy under none; one that
