@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"slices"
@@ -44,12 +45,12 @@ type settings struct {
 func parse(args []string, out io.Writer) (s settings, err error) {
 	f := flag.NewFlagSet("poisoning", flag.ContinueOnError)
 	f.SetOutput(out)
-	var rule, lie string
+	var named, lie string
 	var clients int
 	f.IntVar(&clients, "clients", 20, "clients, the liars among them")
 	f.IntVar(&s.Liars, "byzantine", 4, "clients who lie")
 	f.Float64Var(&s.Gamma, "gamma", 0.5, "share of the data that is spread evenly; the rest is sorted by label")
-	f.StringVar(&rule, "rule", "mean,median,trimmed,krum,geometric,clipping,caf,nnm+trimmed,arc+nnm+trimmed", "all, or some of "+names(len(rules), func(i int) string { return rules[i].name }))
+	f.StringVar(&named, "rule", "mean,median,trimmed,krum,geometric,clipping,caf,nnm+trimmed,arc+nnm+trimmed", "all, or some of "+names(len(rules), func(i int) string { return rules[i].name }))
 	f.StringVar(&lie, "attack", "none,signflip,alie,best-ipm,best-alie,mimic,minmax,nan,labelflip,replace", "all, or some of "+names(len(attacks), func(i int) string { return attacks[i].name }))
 	f.IntVar(&s.Steps, "steps", 200, "steps of training")
 	f.IntVar(&s.Batch, "batch", 25, "examples of each client and step")
@@ -80,7 +81,7 @@ func parse(args []string, out io.Writer) (s settings, err error) {
 	case !(s.Momentum >= 0 && s.Momentum < 1):
 		return s, fmt.Errorf("poisoning: -momentum is %v, must be at least 0 and less than 1", s.Momentum)
 	}
-	if s.rules, err = pick("rule", rule, len(rules), func(i int) string { return rules[i].name }); err != nil {
+	if s.rules, err = pick("rule", named, len(rules), func(i int) string { return rules[i].name }); err != nil {
 		return s, err
 	}
 	if s.attacks, err = pick("attack", lie, len(attacks), func(i int) string { return attacks[i].name }); err != nil {
@@ -127,15 +128,6 @@ func pick(flag, list string, n int, name func(int) string) (out []int, err error
 	return slices.Compact(out), nil
 }
 
-// result is one run, as -json writes it.
-type result struct {
-	Rule     string  `json:"rule"`
-	Attack   string  `json:"attack"`
-	Accuracy float64 `json:"accuracy"`
-	Diverged bool    `json:"diverged"`
-	Refused  string  `json:"refused,omitempty"` // why the rule cannot run
-}
-
 func run(args []string, out io.Writer) error {
 	s, err := parse(args, out)
 	if err != nil {
@@ -150,63 +142,50 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	data := &poisoning.Data{Train: train.Rows(), Test: test.Rows(), TrainLabels: train.Labels, TestLabels: test.Labels}
-	table := make([][]result, len(s.rules))
-	for i, r := range s.rules {
-		table[i] = make([]result, len(s.attacks))
-		for j, a := range s.attacks {
-			table[i][j] = result{Rule: rules[r].name, Attack: attacks[a].name}
-		}
-	}
-	if err := s.trainAll(data, table, out); err != nil {
-		return err
-	}
+	table := s.trainAll(data, out)
 	if s.json != "" {
 		if err := report.JSON(s.json, slices.Concat(table...)); err != nil {
 			return err
 		}
 	}
 	if s.plot != "" {
-		var heads, sides []string
-		values := make([][]float64, len(table))
-		for _, cell := range table[0] {
-			heads = append(heads, cell.Attack)
-		}
-		for i, row := range table {
-			sides = append(sides, row[0].Rule)
-			for _, cell := range row {
-				values[i] = append(values[i], cell.Accuracy)
-			}
-		}
 		title := fmt.Sprintf("Test accuracy, %d of %d clients lie", s.Liars, s.Honest+s.Liars)
-		if err := report.HeatMap(s.plot, title, sides, heads, values); err != nil {
+		if err := heatMap(s.plot, title, table); err != nil {
 			return err
 		}
 	}
 	return s.print(out, table)
 }
 
-// trainAll fills the table, as many runs at a time as there are cores.
-func (s settings) trainAll(data *poisoning.Data, table [][]result, out io.Writer) error {
+// trainAll runs every rule under every attack, as many at a time as there are cores.
+func (s settings) trainAll(data *poisoning.Data, out io.Writer) [][]result {
+	table := make([][]result, len(s.rules))
+	for i := range table {
+		table[i] = make([]result, len(s.attacks))
+	}
 	total := len(s.rules) * len(s.attacks)
-	bar := report.NewProgress(out, "training", total)
+	bar := report.NewProgress(out, "training", total*s.Steps)
 	type job struct{ i, j int }
 	queue := make(chan job)
 	var mutex sync.Mutex
 	var group sync.WaitGroup
-	done := 0
+	done, ended := 0, ""
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() {
 			for at := range queue {
-				cell := &table[at.i][at.j]
-				got, err := poisoning.Train(data, s.setting(s.rules[at.i], s.attacks[at.j]), nil)
-				cell.Accuracy, cell.Diverged = got.Accuracy, got.Diverged
-				if err != nil {
-					cell.Refused = err.Error()
-				}
+				last := 0
+				cell := s.train(data, s.rules[at.i], s.attacks[at.j], func(step int) error {
+					mutex.Lock()
+					defer mutex.Unlock()
+					done, last = done+step-last, step
+					bar.Update(done, ended)
+					return nil
+				})
 				mutex.Lock()
-				done++
-				bar.Update(done, fmt.Sprintf("%s under %s: %.4f", cell.Rule, cell.Attack, cell.Accuracy))
+				done += s.Steps - last // of a run that ended early
+				ended = fmt.Sprintf("%s under %s: %s", cell.Rule, cell.Attack, cell.text())
 				mutex.Unlock()
+				table[at.i][at.j] = cell
 			}
 		})
 	}
@@ -218,7 +197,45 @@ func (s settings) trainAll(data *poisoning.Data, table [][]result, out io.Writer
 	close(queue)
 	group.Wait()
 	bar.Done("")
-	return nil
+	for _, row := range table {
+		rate(row)
+	}
+	return table
+}
+
+// train is one run, of the rule and the attack of these indices.
+func (s settings) train(data *poisoning.Data, rule, lie int, progress func(step int) error) result {
+	r := result{Rule: rules[rule].name, Attack: attacks[lie].name}
+	got, err := poisoning.Train(data, s.setting(rule, lie), progress)
+	if err == nil {
+		r.Accuracy, r.Diverged = &got.Accuracy, got.Diverged
+		return r
+	}
+	rows := s.Honest
+	if attacks[lie].of != nil {
+		rows += s.Liars
+	}
+	if why := s.inapplicable(rule, rows); why != nil {
+		r.Refused = why.Error()
+		return r
+	}
+	r.Accuracy, r.Failed = new(float64), err.Error()
+	return r
+}
+
+// inapplicable is why a rule does not take so many rows whatever they hold, or nil if it does.
+func (s settings) inapplicable(rule, rows int) error {
+	rng := rand.New(rand.NewPCG(1, 1))
+	some := make([][]float32, rows)
+	for i := range some {
+		some[i] = make([]float32, 8)
+		for j := range some[i] {
+			some[i][j] = float32(rng.NormFloat64())
+		}
+	}
+	run := newServer(s.Seed, new(poisoning.Round))
+	_, err := run.guarded(s.Liars, rules[rule].of).Aggregate(nil, some, nil)
+	return err
 }
 
 // setting is one run, of the rule and the attack of these indices.
@@ -236,46 +253,4 @@ func (s settings) setting(rule, lie int) poisoning.Setting {
 		}
 	}
 	return setting
-}
-
-func (s settings) print(out io.Writer, table [][]result) error {
-	head := []string{"rule"}
-	for _, cell := range table[0] {
-		head = append(head, cell.Attack)
-	}
-	rows := [][]string{append(head, "worst")}
-	for _, cells := range table {
-		row, worst, ran := []string{cells[0].Rule}, 1.0, false
-		for _, cell := range cells {
-			text := fmt.Sprintf("%.3f", cell.Accuracy)
-			if cell.Diverged {
-				text = "diverged"
-			}
-			if cell.Refused != "" {
-				text = "refused"
-			}
-			row = append(row, text)
-			if cell.Attack == "none" && cell.Refused != "" {
-				continue // too few rows for the rule, no attack's doing
-			}
-			worst, ran = min(worst, cell.Accuracy), true
-		}
-		text := "-"
-		if ran {
-			text = fmt.Sprintf("%.3f", worst)
-		}
-		rows = append(rows, append(row, text))
-	}
-	fmt.Fprintf(out, "\ntest accuracy after %d steps; %d of %d clients lie, gamma = %g\n", s.Steps, s.Liars, s.Honest+s.Liars, s.Gamma)
-	if err := report.Table(out, true, rows...); err != nil {
-		return err
-	}
-	for _, cells := range table {
-		for _, cell := range cells {
-			if cell.Refused != "" {
-				fmt.Fprintf(out, "%s under %s: %s\n", cell.Rule, cell.Attack, cell.Refused)
-			}
-		}
-	}
-	return nil
 }

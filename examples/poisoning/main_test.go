@@ -6,7 +6,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -89,19 +91,80 @@ func TestDraws(t *testing.T) {
 	require.Equal(t, first, noise(), "and the same again")
 }
 
-// TestWorst: rules that cannot do with fewer rows have no accuracy under none; one that
-// an attack stops has 0.
-func TestWorst(t *testing.T) {
+// TestTable: where a rule does not apply it has no accuracy, in the table and in the heat map,
+// and no worst one unless that is under none alone; a run that failed has 0. Reasons are printed
+// once.
+func TestTable(t *testing.T) {
+	got := func(rule, attack string, accuracy float64) result {
+		return result{Rule: rule, Attack: attack, Accuracy: &accuracy}
+	}
+	not := func(rule, attack string) result { return result{Rule: rule, Attack: attack, Refused: "too few"} }
+	failed := got("d", "nan", 0)
+	failed.Failed = "stopped"
+	table := [][]result{
+		{not("a", "none"), got("a", "ipm", 0.625), got("a", "nan", 0.75)},
+		{not("b", "none"), not("b", "ipm"), got("b", "nan", 0.75)},
+		{not("c", "none"), not("c", "ipm"), not("c", "nan")},
+		{got("d", "none", 0.875), got("d", "ipm", 0.5), failed},
+		{not("e", "none"), not("e", "ipm"), got("e", "nan", 0.75)},
+	}
+	for _, row := range table {
+		rate(row)
+	}
 	var out bytes.Buffer
-	require.NoError(t, settings{}.print(&out, [][]result{
-		{{Rule: "a", Attack: "none", Refused: "too few"}, {Rule: "a", Attack: "nan", Accuracy: 0.75}},
-		{{Rule: "b", Attack: "none", Accuracy: 0.875}, {Rule: "b", Attack: "nan", Refused: "stopped"}},
-		{{Rule: "c", Attack: "none", Refused: "too few"}},
-	}))
-	require.Regexp(t, `(?m)^\s*a\s+refused\s+0\.750\s+0\.750$`, out.String())
-	require.Regexp(t, `(?m)^\s*b\s+0\.875\s+refused\s+0\.000$`, out.String())
-	require.Regexp(t, `(?m)^\s*c\s+refused\s+-$`, out.String())
-	require.Contains(t, out.String(), "a under none: too few")
+	require.NoError(t, settings{}.print(&out, table))
+	require.Regexp(t, `(?m)^\s*a\s+n/a\s+0\.625\s+0\.750\s+0\.625$`, out.String())
+	require.Regexp(t, `(?m)^\s*b\s+n/a\s+n/a\s+0\.750\s+n/a$`, out.String())
+	require.Regexp(t, `(?m)^\s*c\s+n/a\s+n/a\s+n/a\s+n/a$`, out.String())
+	require.Regexp(t, `(?m)^\s*d\s+0\.875\s+0\.500\s+failed\s+0\.000$`, out.String())
+	require.Contains(t, out.String(), "\nn/a: a under none: too few\n"+
+		"n/a: b, e under none, ipm: too few\nn/a: c under none, ipm, nan: too few\nfailed: d under nan: stopped\n")
+
+	name := filepath.Join(t.TempDir(), "map.svg")
+	require.NoError(t, heatMap(name, "a title", table[2:4]))
+	drawn, err := os.ReadFile(name)
+	require.NoError(t, err)
+	texts := regexp.MustCompile(`>([^<>\n]+)</text>`).FindAllStringSubmatch(string(drawn), -1)
+	var held []string
+	for _, text := range texts {
+		held = append(held, text[1])
+	}
+	slices.Sort(held)
+	require.Equal(t, []string{"0.000", "0.500", "0.875", "a title", "c", "d", "failed", "ipm", "n/a", "n/a", "n/a", "n/a", "nan", "none", "worst"}, held)
+}
+
+// TestTooFewRows: a rule that never takes so few rows does not apply, also under attacks that
+// search by it; one that fails for another reason has failed.
+func TestTooFewRows(t *testing.T) {
+	broken := rules[0]
+	broken.name, broken.of = "broken", func(s *server, _ int) aggregate.Rule {
+		if s.at.Step == 2 {
+			return aggregate.SignMajority{Scale: -1}
+		}
+		return aggregate.Mean{}
+	}
+	defer func(was []rule) { rules = was }(rules)
+	rules = append(slices.Clone(rules), broken)
+	name := filepath.Join(t.TempDir(), "r.json")
+	var out bytes.Buffer
+	require.NoError(t, run([]string{"-clients", "12", "-byzantine", "3", "-steps", "3", "-batch", "2",
+		"-rule", "bulyan,broken", "-attack", "none,signflip,best-ipm,nan", "-json", name}, &out))
+	require.Regexp(t, `(?m)^\s*bulyan\s+n/a\s+n/a\s+n/a\s+0\.\d+\s+n/a$`, out.String())
+	require.Regexp(t, `(?m)^\s*broken\s+failed\s+failed\s+failed\s+failed\s+0\.000$`, out.String())
+	require.Equal(t, 1, strings.Count(out.String(), "Bulyan.F is 3 of 12 rows"), out.String())
+	require.Equal(t, 1, strings.Count(out.String(), "Bulyan.F is 3 of 9 rows"), out.String())
+	require.Contains(t, out.String(), "failed: broken under none, signflip, nan: step 2: ")
+
+	raw, err := os.ReadFile(name)
+	require.NoError(t, err)
+	var got []map[string]any
+	require.NoError(t, json.Unmarshal(raw, &got))
+	require.Nil(t, got[1]["accuracy"], "bulyan under signflip")
+	require.Contains(t, got[1]["refused"], "Bulyan.F is 3 of 12 rows")
+	require.NotContains(t, got[1], "failed")
+	require.Equal(t, 0.0, got[5]["accuracy"], "broken under signflip")
+	require.NotContains(t, got[5], "refused")
+	require.Contains(t, got[5]["failed"], "Scale")
 }
 
 // TestRun runs every rule under every attack for a step, and two for some more, on the
@@ -110,7 +173,7 @@ func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	var out bytes.Buffer
 	require.NoError(t, run([]string{"-clients", "13", "-byzantine", "2", "-steps", "1", "-batch", "2", "-rule", "all", "-attack", "all"}, &out))
-	require.NotContains(t, out.String(), "refused", "every rule runs")
+	require.NotRegexp(t, `n/a|failed`, out.String(), "every rule runs")
 	out.Reset()
 	require.NoError(t, run([]string{"-steps", "40", "-rule", "mean,nnm+trimmed", "-attack", "none,replace", "-gamma", "1",
 		"-json", filepath.Join(dir, "r.json"), "-plot", filepath.Join(dir, "r.svg")}, &out))
@@ -121,9 +184,9 @@ func TestRun(t *testing.T) {
 	require.Len(t, got, 4)
 	for _, r := range got {
 		if r.Rule == "mean" && r.Attack == "replace" {
-			require.Less(t, r.Accuracy, 0.5, "the mean falls")
+			require.Less(t, *r.Accuracy, 0.5, "the mean falls")
 		} else {
-			require.Greater(t, r.Accuracy, 0.7, r)
+			require.Greater(t, *r.Accuracy, 0.7, r)
 		}
 	}
 	drawn, err := os.ReadFile(filepath.Join(dir, "r.svg"))

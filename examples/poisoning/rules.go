@@ -7,11 +7,13 @@ import (
 	"github.com/sotto-ml/sotto/internal/poisoning"
 )
 
-// rules are those that -rule names.
-var rules = []struct {
+// rule is one that -rule names.
+type rule struct {
 	name string
 	of   func(s *server, f int) aggregate.Rule
-}{
+}
+
+var rules = []rule{
 	{"mean", func(*server, int) aggregate.Rule { return aggregate.Mean{} }},
 	{"median", func(*server, int) aggregate.Rule { return aggregate.Median{} }},
 	{"trimmed", func(_ *server, f int) aggregate.Rule { return aggregate.TrimmedMean{F: f} }},
