@@ -33,7 +33,7 @@ func heatMap(name, title string, table [][]result) error {
 		rows = append(rows, cells[0].Rule)
 		y := float64(len(table) - 1 - i) // the first row on top
 		for j := range columns {
-			accuracy, text := cells[0].worst, percent(cells[0].worst)
+			accuracy, text := cells[0].Worst, percent(cells[0].Worst)
 			if j < len(cells) {
 				accuracy, text = cells[j].Accuracy, cells[j].text()
 			}

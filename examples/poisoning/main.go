@@ -205,7 +205,8 @@ func (s settings) trainAll(data *poisoning.Data, out io.Writer) [][]result {
 
 // train is one run, of the rule and the attack of these indices.
 func (s settings) train(data *poisoning.Data, rule, lie int, progress func(step int) error) result {
-	r := result{Rule: rules[rule].name, Attack: attacks[lie].name}
+	r := result{Rule: rules[rule].name, Attack: attacks[lie].name, Clients: s.Honest + s.Liars, Liars: s.Liars,
+		Gamma: s.Gamma, Steps: s.Steps, Batch: s.Batch, Rate: s.Rate, Momentum: s.Momentum, Seed: s.Seed}
 	got, err := poisoning.Train(data, s.setting(rule, lie), progress)
 	if err == nil {
 		r.Accuracy, r.Diverged = &got.Accuracy, got.Diverged

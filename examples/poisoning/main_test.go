@@ -147,8 +147,8 @@ func TestTooFewRows(t *testing.T) {
 	rules = append(slices.Clone(rules), broken)
 	name := filepath.Join(t.TempDir(), "r.json")
 	var out bytes.Buffer
-	require.NoError(t, run([]string{"-clients", "12", "-byzantine", "3", "-steps", "3", "-batch", "2",
-		"-rule", "bulyan,broken", "-attack", "none,signflip,best-ipm,nan", "-json", name}, &out))
+	require.NoError(t, run([]string{"-clients", "12", "-byzantine", "3", "-steps", "3", "-batch", "2", "-lr", "0.125",
+		"-gamma", "0.25", "-momentum", "0.75", "-seed", "9", "-rule", "mean,bulyan,broken", "-attack", "none,signflip,best-ipm,nan", "-json", name}, &out))
 	require.Regexp(t, `(?m)^\s*bulyan\s+n/a\s+n/a\s+n/a\s+0\.\d+\s+n/a$`, out.String())
 	require.Regexp(t, `(?m)^\s*broken\s+failed\s+failed\s+failed\s+failed\s+0\.000$`, out.String())
 	require.Equal(t, 1, strings.Count(out.String(), "Bulyan.F is 3 of 12 rows"), out.String())
@@ -159,12 +159,26 @@ func TestTooFewRows(t *testing.T) {
 	require.NoError(t, err)
 	var got []map[string]any
 	require.NoError(t, json.Unmarshal(raw, &got))
-	require.Nil(t, got[1]["accuracy"], "bulyan under signflip")
-	require.Contains(t, got[1]["refused"], "Bulyan.F is 3 of 12 rows")
-	require.NotContains(t, got[1], "failed")
-	require.Equal(t, 0.0, got[5]["accuracy"], "broken under signflip")
-	require.NotContains(t, got[5], "refused")
-	require.Contains(t, got[5]["failed"], "Scale")
+	require.Len(t, got, 12)
+	worst := 1.0
+	for i, r := range got {
+		for key, want := range map[string]float64{"clients": 12, "liars": 3, "gamma": 0.25, "steps": 3, "batch": 2, "lr": 0.125, "momentum": 0.75, "seed": 9} {
+			require.Equal(t, want, r[key], key)
+		}
+		require.Contains(t, r, "worst")
+		if i < 4 {
+			worst = min(worst, r["accuracy"].(float64))
+		}
+	}
+	require.Equal(t, worst, got[0]["worst"], "the mean's")
+	require.Nil(t, got[5]["worst"], "bulyan's")
+	require.Equal(t, 0.0, got[11]["worst"], "broken's")
+	require.Nil(t, got[5]["accuracy"], "bulyan under signflip")
+	require.Contains(t, got[5]["refused"], "Bulyan.F is 3 of 12 rows")
+	require.NotContains(t, got[5], "failed")
+	require.Equal(t, 0.0, got[9]["accuracy"], "broken under signflip")
+	require.NotContains(t, got[9], "refused")
+	require.Contains(t, got[9]["failed"], "Scale")
 }
 
 // TestRun runs every rule under every attack for a step, and two for some more, on the

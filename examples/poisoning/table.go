@@ -9,7 +9,7 @@ import (
 	"github.com/sotto-ml/sotto/internal/report"
 )
 
-// result is one run, as -json writes it.
+// result is one run, as -json writes it, by itself: with its setting and the worst of its rule.
 type result struct {
 	Rule     string   `json:"rule"`
 	Attack   string   `json:"attack"`
@@ -17,7 +17,15 @@ type result struct {
 	Diverged bool     `json:"diverged"`
 	Refused  string   `json:"refused,omitempty"` // why the rule does not apply: it takes no so few rows
 	Failed   string   `json:"failed,omitempty"`  // why the run failed
-	worst    *float64 // of the rule's accuracies; see rate
+	Worst    *float64 `json:"worst"`             // of the rule's accuracies; see rate
+	Clients  int      `json:"clients"`           // the liars among them
+	Liars    int      `json:"liars"`
+	Gamma    float64  `json:"gamma"`
+	Steps    int      `json:"steps"`
+	Batch    int      `json:"batch"`
+	Rate     float64  `json:"lr"`
+	Momentum float64  `json:"momentum"`
+	Seed     uint64   `json:"seed"`
 }
 
 // text is the result in a table.
@@ -54,7 +62,7 @@ func rate(row []result) {
 		}
 	}
 	for i := range row {
-		row[i].worst = worst
+		row[i].Worst = worst
 	}
 }
 
@@ -69,7 +77,7 @@ func (s settings) print(out io.Writer, table [][]result) error {
 		for _, cell := range cells {
 			row = append(row, cell.text())
 		}
-		rows = append(rows, append(row, percent(cells[0].worst)))
+		rows = append(rows, append(row, percent(cells[0].Worst)))
 	}
 	fmt.Fprintf(out, "\ntest accuracy after %d steps; %d of %d clients lie, gamma = %g\n", s.Steps, s.Liars, s.Honest+s.Liars, s.Gamma)
 	if err := report.Table(out, true, rows...); err != nil {
