@@ -7,13 +7,14 @@ import (
 	"github.com/sotto-ml/sotto/aggregate/attack"
 )
 
-// attacks are those that -attack names. What optimises does so against the run's own
-// rule.
-var attacks = []struct {
+// lie is an attack that -attack names.
+type lie struct {
 	name string
-	flip bool
-	of   func(s settings, r aggregate.Rule) attack.Attack
-}{
+	flip bool                                             // it sees rows made of flipped labels
+	of   func(s settings, r aggregate.Rule) attack.Attack // what optimises does so against the run's rule, r
+}
+
+var attacks = []lie{
 	{"none", false, nil},
 	{"signflip", false, func(settings, aggregate.Rule) attack.Attack { return attack.SignFlip{} }},
 	{"ipm", false, func(settings, aggregate.Rule) attack.Attack { return attack.IPM{Tau: 0.5} }},

@@ -1,9 +1,16 @@
 // Command poisoning trains on MNIST over clients of whom some lie, under every rule and
 // every attack asked for, and prints which rule stands what. Under the attack none the
 // liars send nothing, and the rules reckon with them all the same, so that it shows what
-// robustness costs; a rule that needs more rows than the honest ones refuses it.
+// robustness costs. A rule that takes no so few rows does not apply (n/a).
+//
+// Some rules have more to go by than the clients' rows, and liars who try the rule know it
+// all but what DnC draws. fltrust's server makes a row of its own, of a public set of 100
+// examples drawn from the training data. monna trusts the first client, who is honest. The
+// weighted rules weigh clients by how many examples they say they have, and liars claim twice
+// as many as they may. foolsgold keeps no history.
 //
 //	go run ./examples/poisoning
+//	go run ./examples/poisoning -rule all        # but those that take too long
 //	go run ./examples/poisoning -rule nnm+trimmed -attack all -gamma 0.3 -plot poisoning.png
 package main
 
@@ -39,6 +46,7 @@ func main() {
 type settings struct {
 	poisoning.Setting
 	rules, attacks   []int // indices
+	left             []int // rules that -rule all leaves out
 	data, json, plot string
 }
 
@@ -81,10 +89,12 @@ func parse(args []string, out io.Writer) (s settings, err error) {
 	case !(s.Momentum >= 0 && s.Momentum < 1):
 		return s, fmt.Errorf("poisoning: -momentum is %v, must be at least 0 and less than 1", s.Momentum)
 	}
-	if s.rules, err = pick("rule", named, len(rules), func(i int) string { return rules[i].name }); err != nil {
+	inAll := func(i int) bool { return rules[i].costly(clients, s.Liars) == "" }
+	if s.rules, s.left, err = pick("rule", named, len(rules), func(i int) string { return rules[i].name }, inAll); err != nil {
 		return s, err
 	}
-	if s.attacks, err = pick("attack", lie, len(attacks), func(i int) string { return attacks[i].name }); err != nil {
+	inAll = func(int) bool { return true }
+	if s.attacks, _, err = pick("attack", lie, len(attacks), func(i int) string { return attacks[i].name }, inAll); err != nil {
 		return s, err
 	}
 	if s.plot != "" {
@@ -111,21 +121,27 @@ func names(n int, name func(int) string) string {
 	return strings.Join(all, ",")
 }
 
-// pick finds the named ones.
-func pick(flag, list string, n int, name func(int) string) (out []int, err error) {
+// pick finds the named ones, all of them but some by the name all; left are those.
+func pick(flag, list string, n int, name func(int) string, inAll func(int) bool) (out, left []int, err error) {
 	for _, word := range strings.Split(list, ",") {
 		found := false
 		for i := range n {
-			if word == name(i) || word == "all" {
+			switch {
+			case word == name(i), word == "all" && inAll(i):
 				out, found = append(out, i), true
+			case word == "all":
+				left = append(left, i)
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("poisoning: -%s holds %q, allowed are all or some of %s", flag, word, names(n, name))
+			return nil, nil, fmt.Errorf("poisoning: -%s holds %q, allowed are all or some of %s", flag, word, names(n, name))
 		}
 	}
 	slices.Sort(out)
-	return slices.Compact(out), nil
+	out = slices.Compact(out)
+	left = slices.DeleteFunc(left, func(i int) bool { return slices.Contains(out, i) }) // those that are named too
+	slices.Sort(left)
+	return out, slices.Compact(left), nil
 }
 
 func run(args []string, out io.Writer) error {
@@ -142,6 +158,10 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	data := &poisoning.Data{Train: train.Rows(), Test: test.Rows(), TrainLabels: train.Labels, TestLabels: test.Labels}
+	for _, i := range s.left {
+		fmt.Fprintf(out, "left out of -rule all: %s, which %s, many times a step; -rule %[1]s runs it\n",
+			rules[i].name, rules[i].costly(s.Honest+s.Liars, s.Liars))
+	}
 	table := s.trainAll(data, out)
 	if s.json != "" {
 		if err := report.JSON(s.json, slices.Concat(table...)); err != nil {
@@ -212,11 +232,7 @@ func (s settings) train(data *poisoning.Data, rule, lie int, progress func(step 
 		r.Accuracy, r.Diverged = &got.Accuracy, got.Diverged
 		return r
 	}
-	rows := s.Honest
-	if attacks[lie].of != nil {
-		rows += s.Liars
-	}
-	if why := s.inapplicable(rule, rows); why != nil {
+	if why := s.inapplicable(rule, attacks[lie].of != nil); why != nil {
 		r.Refused = why.Error()
 		return r
 	}
@@ -224,28 +240,33 @@ func (s settings) train(data *poisoning.Data, rule, lie int, progress func(step 
 	return r
 }
 
-// inapplicable is why a rule does not take so many rows whatever they hold, or nil if it does.
-func (s settings) inapplicable(rule, rows int) error {
+// inapplicable is why a rule does not take the rows of a run under an attack, or else under
+// none, whatever they hold, or nil if it does.
+func (s settings) inapplicable(rule int, attacked bool) error {
 	rng := rand.New(rand.NewPCG(1, 1))
-	some := make([][]float32, rows)
-	for i := range some {
-		some[i] = make([]float32, 8)
-		for j := range some[i] {
-			some[i][j] = float32(rng.NormFloat64())
+	row := func() []float32 {
+		x := make([]float32, 8)
+		for j := range x {
+			x[j] = float32(rng.NormFloat64())
 		}
+		return x
 	}
-	run := newServer(s.Seed, new(poisoning.Round))
-	_, err := run.guarded(s.Liars, rules[rule].of).Aggregate(nil, some, nil)
+	run := s.newServer(attacked, &poisoning.Round{Root: row()})
+	rows := make([][]float32, run.honest+run.liars)
+	for i := range rows {
+		rows[i] = row()
+	}
+	_, err := run.guarded(s.Liars, rules[rule].of).Aggregate(nil, rows, nil)
 	return err
 }
 
 // setting is one run, of the rule and the attack of these indices.
 func (s settings) setting(rule, lie int) poisoning.Setting {
 	setting, a := s.Setting, attacks[lie]
-	setting.Flip = a.flip
+	setting.Flip, setting.Public = a.flip, rules[rule].public
 	var run *server
 	setting.Rule = func(f int, at *poisoning.Round) aggregate.Rule {
-		run = newServer(s.Seed, at)
+		run = s.newServer(a.of != nil, at)
 		return run.guarded(f, rules[rule].of)
 	}
 	if a.of != nil {

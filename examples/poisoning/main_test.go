@@ -17,9 +17,13 @@ import (
 	"github.com/sotto-ml/sotto/internal/poisoning"
 )
 
+func elevenAndTwo(seed uint64) settings {
+	return settings{Setting: poisoning.Setting{Honest: 11, Liars: 2, Seed: seed}}
+}
+
 // serverAt is a run's in a step.
 func serverAt(step int) *server {
-	return newServer(7, &poisoning.Round{Step: step})
+	return elevenAndTwo(7).newServer(true, &poisoning.Round{Step: step, Root: []float32{1, 2}})
 }
 
 // TestGuarded: a run's rule goes on from round to round, each run has its own, and those
@@ -48,6 +52,7 @@ func TestGuarded(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, fresh, first, "%s of another run", r.name)
 
+		alone.liars = 1
 		want, err := r.of(alone, 1).Aggregate(nil, broken[:12], nil)
 		require.NoError(t, err)
 		got, err := run.Aggregate(nil, broken, nil)
@@ -56,17 +61,81 @@ func TestGuarded(t *testing.T) {
 	}
 }
 
+func named(t *testing.T, name string) rule {
+	i := slices.IndexFunc(rules, func(r rule) bool { return r.name == name })
+	require.NotEqual(t, -1, i, name)
+	return rules[i]
+}
+
+// TestNamed: each rule of package aggregate can be named, and has what it needs.
+func TestNamed(t *testing.T) {
+	for name, want := range map[string]aggregate.Rule{
+		"mean": aggregate.Mean{}, "median": aggregate.Median{}, "trimmed": aggregate.TrimmedMean{F: 2}, "meamed": aggregate.Meamed{F: 2},
+		"signs": aggregate.SignMajority{Scale: 0.005}, "krum": aggregate.Krum{F: 2}, "multikrum": aggregate.MultiKrum{F: 2},
+		"bulyan": aggregate.Bulyan{F: 2}, "mda": aggregate.MinimumDiameter{F: 2}, "geometric": aggregate.GeometricMedian{},
+		"weiszfeld": aggregate.Weiszfeld{Smoothing: 0.1, Steps: 3}, "clipping": &aggregate.CenteredClipping{Tau: 1, Steps: 3},
+		"normbound": aggregate.Clipping{Norm: 1}, "smea": aggregate.SMEA{F: 2}, "caf": aggregate.CAF{F: 2}, "flame": aggregate.FLAME{},
+		"foolsgold": &aggregate.FoolsGold{Forget: true}, "fltrust": aggregate.FLTrust{Root: []float32{1, 2}},
+		"monna": aggregate.MoNNA{F: 2}, "arc": aggregate.ARC{F: 2}, "nnm": aggregate.NNM{F: 2},
+		"weighted-mean":    aggregate.Mean{Weights: []float64{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2}},
+		"weighted-median":  aggregate.WeightedMedian{Weights: []float64{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2}},
+		"weighted-trimmed": aggregate.WeightedTrimmedMean{Weights: []float64{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2}, Share: 4. / 15},
+	} {
+		require.Equal(t, want, named(t, name).of(serverAt(0), 2), name)
+	}
+	for i, r := range rules {
+		public := elevenAndTwo(1).setting(i, 0).Public
+		require.Equal(t, r.name == "fltrust", public == 100, r.name)
+	}
+	require.Len(t, elevenAndTwo(1).newServer(false, nil).weights(), 11, "under none")
+}
+
+// TestAll: all is without the rules that take too long, unless they are named too.
+func TestAll(t *testing.T) {
+	all := func(args ...string) (held, left string) {
+		s, err := parse(args, new(bytes.Buffer))
+		require.NoError(t, err)
+		name := func(of []int) string { return names(len(of), func(i int) string { return rules[of[i]].name }) }
+		return name(s.rules), name(s.left)
+	}
+	without := func(some ...string) string {
+		var left []string
+		for _, r := range rules {
+			if !slices.Contains(some, r.name) {
+				left = append(left, r.name)
+			}
+		}
+		return strings.Join(left, ",")
+	}
+	held, left := all("-rule", "all")
+	require.Equal(t, "weighted-median,weighted-trimmed,smea", left)
+	require.Equal(t, without("weighted-median", "weighted-trimmed", "smea"), held)
+	_, left = all("-rule", "all", "-clients", "60", "-byzantine", "20")
+	require.Equal(t, "weighted-median,weighted-trimmed,mda,smea", left)
+	_, left = all("-rule", "all", "-clients", "13", "-byzantine", "2")
+	require.Equal(t, "weighted-median,weighted-trimmed", left)
+	held, left = all("-rule", "smea,all,weighted-median")
+	require.Equal(t, without("weighted-trimmed"), held)
+	require.Equal(t, "weighted-trimmed", left)
+	require.Equal(t, 4845.0, choose(20, 4))
+	require.Equal(t, 1.0, choose(20, 0))
+	require.True(t, math.IsInf(choose(3000, 1400), 1))
+
+	var out bytes.Buffer
+	require.NoError(t, run([]string{"-rule", "all", "-attack", "none", "-steps", "1", "-batch", "1"}, &out))
+	require.Contains(t, out.String(), "left out of -rule all: weighted-trimmed, which sorts each column apart, many times a step; -rule weighted-trimmed runs it\n"+
+		"left out of -rule all: smea, which may try each of 4845 sets of rows, many times a step; -rule smea runs it\n")
+}
+
 // TestDraws: what is drawn is new in each step and with each seed, the same again in a run
 // of the same seed, and not what liars guess.
 func TestDraws(t *testing.T) {
 	dnc := func(s *server) uint64 {
-		i, err := pick("rule", "dnc", len(rules), func(i int) string { return rules[i].name })
-		require.NoError(t, err)
-		return rules[i[0]].of(s, 2).(aggregate.DnC).Seed
+		return named(t, "dnc").of(s, 2).(aggregate.DnC).Seed
 	}
 	require.Equal(t, dnc(serverAt(3)), dnc(serverAt(3)))
 	require.NotEqual(t, dnc(serverAt(3)), dnc(serverAt(4)), "of another step")
-	require.NotEqual(t, dnc(serverAt(3)), dnc(newServer(8, &poisoning.Round{Step: 3})), "of another seed")
+	require.NotEqual(t, dnc(serverAt(3)), dnc(elevenAndTwo(8).newServer(true, &poisoning.Round{Step: 3})), "of another seed")
 	require.NotEqual(t, dnc(serverAt(3)), dnc(serverAt(3).guessed()), "the liars'")
 	run := serverAt(0)
 	liars := run.guessed()
@@ -75,10 +144,15 @@ func TestDraws(t *testing.T) {
 	require.NotEqual(t, before, dnc(liars), "liars know the step")
 	require.Same(t, run.clipping, liars.clipping, "and the momentum")
 
-	i, err := pick("attack", "gaussian", len(attacks), func(i int) string { return attacks[i].name })
-	require.NoError(t, err)
+	buckets := func(s *server) uint64 {
+		return named(t, "bucketing+geometric").of(s, 2).(aggregate.Chain)[0].(aggregate.Bucketing).Seed
+	}
+	require.NotEqual(t, buckets(serverAt(3)), buckets(serverAt(4)), "of another step")
+	require.Equal(t, buckets(serverAt(3)), buckets(serverAt(3).guessed()), "public")
+
+	gaussian := slices.IndexFunc(attacks, func(a lie) bool { return a.name == "gaussian" })
 	noise := func() (rounds [3][]float32) {
-		a := attacks[i[0]].of(settings{}, nil)
+		a := attacks[gaussian].of(settings{}, nil)
 		for k := range rounds {
 			rounds[k] = make([]float32, 4)
 			require.NoError(t, a.Forge(rounds[k:k+1], [][]float32{{1, 2, 3, 4}}))
@@ -186,7 +260,7 @@ func TestTooFewRows(t *testing.T) {
 func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	var out bytes.Buffer
-	require.NoError(t, run([]string{"-clients", "13", "-byzantine", "2", "-steps", "1", "-batch", "2", "-rule", "all", "-attack", "all"}, &out))
+	require.NoError(t, run([]string{"-clients", "13", "-byzantine", "2", "-steps", "1", "-batch", "2", "-rule", "all,weighted-median,weighted-trimmed", "-attack", "all"}, &out))
 	require.NotRegexp(t, `n/a|failed`, out.String(), "every rule runs")
 	out.Reset()
 	require.NoError(t, run([]string{"-steps", "40", "-rule", "mean,nnm+trimmed", "-attack", "none,replace", "-gamma", "1",
