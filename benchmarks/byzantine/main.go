@@ -23,6 +23,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -43,10 +44,8 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
-		if err != flag.ErrHelp {
-			fmt.Fprintln(os.Stderr, err)
-		}
+	if err := run(os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
@@ -137,16 +136,26 @@ func layers() []nn.Layer {
 	}
 }
 
-// cell is one run of the grid.
+// cell is one run of the grid, as -json writes it, beside the worst of its gamma and f.
 type cell struct {
-	Gamma    float64 `json:"gamma"`
-	F        int     `json:"f"`
-	Attack   string  `json:"attack"`
-	Rule     string  `json:"rule"`
-	Accuracy float64 `json:"accuracy"`
-	Diverged bool    `json:"diverged"`
-	Seconds  float64 `json:"seconds"`
-	of       func(aggregate.Rule) attack.Attack
+	Gamma          float64  `json:"gamma"`
+	F              int      `json:"f"`
+	Attack         string   `json:"attack"`
+	Rule           string   `json:"rule"`
+	Steps          int      `json:"steps"`
+	Batch          int      `json:"batch"`
+	Rate           float64  `json:"lr"`
+	Momentum       float64  `json:"momentum"`
+	Cool           int      `json:"cool"`
+	Decay          float64  `json:"decay"`
+	Seed           uint64   `json:"seed"`
+	Accuracy       float64  `json:"accuracy"`
+	Diverged       bool     `json:"diverged"`
+	Seconds        float64  `json:"seconds"`
+	Worst          float64  `json:"worst"`           // accuracy over the attacks
+	PublishedWorst *float64 `json:"published_worst"` // ByzFL's, null if it has none
+	PublishedSteps int      `json:"published_steps"` // of which that is
+	of             func(aggregate.Rule) attack.Attack
 }
 
 type settings struct {
@@ -257,6 +266,9 @@ func run(args []string, out io.Writer) error {
 	if err := s.runAll(data, cells, out); err != nil {
 		return err
 	}
+	for _, c := range cells {
+		c.Worst, c.PublishedWorst, c.PublishedSteps = worst(cells, c.Gamma, c.F).Accuracy, publishedWorst(c.Gamma, c.F), publishedSteps
+	}
 	if s.json != "" {
 		if err := report.JSON(s.json, cells); err != nil {
 			return err
@@ -277,9 +289,11 @@ func (s settings) runAll(data *poisoning.Data, cells []*cell, out io.Writer) err
 		group.Go(func() {
 			for c := range queue {
 				setting, recipe := s.Setting, s.recipeFor(c.Gamma, c.F)
-				c.Rule, setting.Rule = recipe.rule, rules[recipe.rule]
+				c.Rule, setting.Rule = recipe.rule, func(f int, _ *poisoning.Round) aggregate.Rule { return rules[recipe.rule](f) }
 				setting.Rate, setting.Momentum, setting.Cool = recipe.rate, recipe.momentum, recipe.cool
 				setting.Layers, setting.Liars, setting.Gamma, setting.Attack = layers(), c.F, c.Gamma, c.of
+				c.Steps, c.Batch, c.Decay, c.Seed = setting.Steps, setting.Batch, setting.Decay, setting.Seed
+				c.Rate, c.Momentum, c.Cool = setting.Rate, setting.Momentum, setting.Cool
 				start, last := time.Now(), 0
 				result, err := poisoning.Train(data, setting, func(step int) error {
 					mutex.Lock()
@@ -308,6 +322,24 @@ func (s settings) runAll(data *poisoning.Data, cells []*cell, out io.Writer) err
 	return failed
 }
 
+// worst is the cell of the worst accuracy under an attack.
+func worst(cells []*cell, gamma float64, f int) (worst *cell) {
+	for _, c := range cells {
+		if c.Gamma == gamma && c.F == f && (worst == nil || c.Accuracy < worst.Accuracy) {
+			worst = c
+		}
+	}
+	return worst
+}
+
+// publishedWorst is ByzFL's, or nil if it has none.
+func publishedWorst(gamma float64, f int) *float64 {
+	if p, ok := published[gamma]; ok && f >= 1 && f <= len(p) {
+		return &p[f-1]
+	}
+	return nil
+}
+
 // table prints the worst accuracy of each cell, and the attack that did it.
 func (s settings) table(out io.Writer, cells []*cell) error {
 	head := []string{"gamma"}
@@ -318,17 +350,11 @@ func (s settings) table(out io.Writer, cells []*cell) error {
 	for _, gamma := range s.gammas {
 		row := []string{fmt.Sprint(gamma)}
 		for _, f := range s.liars {
-			var worst *cell
-			for _, c := range cells {
-				if c.Gamma == gamma && c.F == f && (worst == nil || c.Accuracy < worst.Accuracy) {
-					worst = c
-				}
+			own, peer := worst(cells, gamma, f), "-"
+			if p := publishedWorst(gamma, f); p != nil {
+				peer = fmt.Sprintf("%.2f", *p)
 			}
-			peer := "-"
-			if p, ok := published[gamma]; ok && f <= 4 {
-				peer = fmt.Sprintf("%.2f", p[f-1])
-			}
-			row = append(row, fmt.Sprintf("%.4f", math.Floor(worst.Accuracy*1e4)/1e4), peer, s.recipeFor(gamma, f).rule+", "+worst.Attack)
+			row = append(row, fmt.Sprintf("%.4f", math.Floor(own.Accuracy*1e4)/1e4), peer, s.recipeFor(gamma, f).rule+", "+own.Attack)
 		}
 		rows = append(rows, row)
 	}

@@ -24,13 +24,29 @@ func TestLayers(t *testing.T) {
 func TestRun(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "grid.json")
 	var out bytes.Buffer
-	require.NoError(t, run([]string{"-gammas", "1,0", "-liars", "1", "-steps", "1", "-batch", "2", "-tests", "100", "-json", name}, &out))
+	require.NoError(t, run([]string{"-gammas", "0.66,0.5", "-liars", "2", "-steps", "1", "-batch", "2", "-tests", "100",
+		"-lr", "0.25", "-momentum", "0.5", "-cool", "1", "-seed", "3", "-json", name}, &out))
 	require.Contains(t, out.String(), "published")
 	raw, err := os.ReadFile(name)
 	require.NoError(t, err)
 	var cells []cell
 	require.NoError(t, json.Unmarshal(raw, &cells))
 	require.Len(t, cells, 6)
+	least := min(cells[0].Accuracy, cells[1].Accuracy, cells[2].Accuracy)
+	for i, c := range cells {
+		require.Equal(t, cell{Gamma: c.Gamma, F: 2, Attack: attacks[i%3].name, Rule: "caf", Steps: 1, Batch: 2, Rate: 0.25, Momentum: 0.5,
+			Cool: 1, Decay: 1e-4, Seed: 3, Accuracy: c.Accuracy, Seconds: c.Seconds, Worst: c.Worst,
+			PublishedWorst: c.PublishedWorst, PublishedSteps: 800}, c)
+		if i < 3 {
+			require.Equal(t, least, c.Worst)
+			require.Equal(t, 0.97, *c.PublishedWorst)
+		} else {
+			require.Nil(t, c.PublishedWorst, "none for gamma = 0.5")
+		}
+	}
+	for _, key := range []string{"gamma", "f", "attack", "rule", "accuracy", "diverged", "seconds", "steps", "worst", "published_worst", "published_steps"} {
+		require.Equal(t, 6, strings.Count(string(raw), "\n    \""+key+"\": "), key)
+	}
 }
 
 // TestSmall: the corner says that its figures are not of the published ones' steps, and
@@ -85,4 +101,11 @@ func TestBadFlags(t *testing.T) {
 	} {
 		require.ErrorContains(t, run(args, new(bytes.Buffer)), want)
 	}
+}
+
+// TestHelp: who asks for help gets it, and an exit status of 0; main would end the tests here with another.
+func TestHelp(t *testing.T) {
+	defer func(args []string) { os.Args = args }(os.Args)
+	os.Args = []string{"byzantine", "-h"}
+	main()
 }

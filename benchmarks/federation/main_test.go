@@ -42,3 +42,10 @@ func TestBadFlags(t *testing.T) {
 		require.ErrorContains(t, run(args, new(bytes.Buffer)), want)
 	}
 }
+
+// TestHelp: who asks for help gets it, and an exit status of 0; main would end the tests here with another.
+func TestHelp(t *testing.T) {
+	defer func(args []string) { os.Args = args }(os.Args)
+	os.Args = []string{"federation", "-h"}
+	main()
+}

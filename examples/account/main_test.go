@@ -142,3 +142,10 @@ func TestShowsALedger(t *testing.T) {
 	require.Equal(t, "first", book.DataSets[0].Runs[0].Name)
 	require.NoError(t, l.Close())
 }
+
+// TestHelp: who asks for help gets it, and an exit status of 0; main would end the tests here with another.
+func TestHelp(t *testing.T) {
+	defer func(args []string) { os.Args = args }(os.Args)
+	os.Args = []string{"account", "-h"}
+	main()
+}

@@ -16,6 +16,7 @@ package main
 import (
 	"context"
 	crand "crypto/rand"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -44,10 +45,8 @@ func main() {
 	} else {
 		err = run(os.Args[1:], os.Stdout)
 	}
-	if err != nil {
-		if err != flag.ErrHelp {
-			fmt.Fprintln(os.Stderr, err)
-		}
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }

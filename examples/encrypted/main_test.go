@@ -190,3 +190,10 @@ func TestCompare(t *testing.T) {
 	require.Zero(t, r.DisagreementsOfTies, "errors of 0.01 turn no label by 1")
 	require.InDelta(t, 0, r.PrecisionBits, 1e-12)
 }
+
+// TestHelp: who asks for help gets it, and an exit status of 0; main would end the tests here with another.
+func TestHelp(t *testing.T) {
+	defer func(args []string) { os.Args = args }(os.Args)
+	os.Args = []string{"encrypted", "-h"}
+	main()
+}

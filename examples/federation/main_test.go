@@ -165,3 +165,10 @@ func TestLedger(t *testing.T) {
 	require.NoError(t, run(args, &out))
 	require.Contains(t, out.String(), "the privacy budget is spent")
 }
+
+// TestHelp: who asks for help gets it, and an exit status of 0; main would end the tests here with another.
+func TestHelp(t *testing.T) {
+	defer func(args []string) { os.Args = args }(os.Args)
+	os.Args = []string{"federation", "-h"}
+	main()
+}

@@ -173,3 +173,10 @@ func TestDrawings(t *testing.T) {
 		require.InDelta(t, 0, y/mass, 1, "drawing %d", i)
 	}
 }
+
+// TestHelp: who asks for help gets it, and an exit status of 0; main would end the tests here with another.
+func TestHelp(t *testing.T) {
+	defer func(args []string) { os.Args = args }(os.Args)
+	os.Args = []string{"mnist", "-h"}
+	main()
+}

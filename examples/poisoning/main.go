@@ -1,17 +1,26 @@
 // Command poisoning trains on MNIST over clients of whom some lie, under every rule and
 // every attack asked for, and prints which rule stands what. Under the attack none the
 // liars send nothing, and the rules reckon with them all the same, so that it shows what
-// robustness costs; a rule that needs more rows than the honest ones refuses it.
+// robustness costs. A rule that takes no so few rows does not apply (n/a).
+//
+// Some rules have more to go by than the clients' rows, and liars who try the rule know it
+// all but what DnC draws. fltrust's server makes a row of its own, of a public set of 100
+// examples drawn from the training data. monna trusts the first client, who is honest. The
+// weighted rules weigh clients by how many examples they say they have, and liars claim twice
+// as many as they may. foolsgold keeps no history.
 //
 //	go run ./examples/poisoning
+//	go run ./examples/poisoning -rule all        # but those that take too long
 //	go run ./examples/poisoning -rule nnm+trimmed -attack all -gamma 0.3 -plot poisoning.png
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"slices"
@@ -28,110 +37,28 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
-		if err != flag.ErrHelp {
-			fmt.Fprintln(os.Stderr, err)
-		}
+	if err := run(os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-}
-
-// rules are those that -rule names, each behind a guard: who sends what is not finite is
-// refused, and counts as one of the liars.
-var rules = []struct {
-	name string
-	of   func(f int) aggregate.Rule
-}{
-	{"mean", func(int) aggregate.Rule { return aggregate.Mean{} }},
-	{"median", func(int) aggregate.Rule { return aggregate.Median{} }},
-	{"trimmed", func(f int) aggregate.Rule { return aggregate.TrimmedMean{F: f} }},
-	{"meamed", func(f int) aggregate.Rule { return aggregate.Meamed{F: f} }},
-	{"krum", func(f int) aggregate.Rule { return aggregate.Krum{F: f} }},
-	{"multikrum", func(f int) aggregate.Rule { return aggregate.MultiKrum{F: f} }},
-	{"bulyan", func(f int) aggregate.Rule { return aggregate.Bulyan{F: f} }},
-	{"geometric", func(int) aggregate.Rule { return aggregate.GeometricMedian{} }},
-	{"clipping", func(int) aggregate.Rule { return &aggregate.CenteredClipping{Tau: 1, Steps: 3} }},
-	{"normbound", func(int) aggregate.Rule { return aggregate.Clipping{Norm: 1} }},
-	{"signs", func(int) aggregate.Rule { return aggregate.SignMajority{Scale: 0.005} }},
-	{"dnc", func(f int) aggregate.Rule { return aggregate.DnC{F: f, Iterations: 2} }},
-	{"flame", func(int) aggregate.Rule { return aggregate.FLAME{} }},
-	{"foolsgold", func(int) aggregate.Rule { return &aggregate.FoolsGold{Forget: true} }},
-	{"caf", func(f int) aggregate.Rule { return aggregate.CAF{F: f} }},
-	{"nnm+trimmed", func(f int) aggregate.Rule { return aggregate.Chain{aggregate.NNM{F: f}, aggregate.TrimmedMean{F: f}} }},
-	{"arc+nnm+trimmed", func(f int) aggregate.Rule {
-		return aggregate.Chain{aggregate.ARC{F: f}, aggregate.NNM{F: f}, aggregate.TrimmedMean{F: f}}
-	}},
-}
-
-// guarded is the rule of one run. What keeps a momentum is made once; other rules are
-// made in each step, for as many liars as the guard has not refused.
-func guarded(f int, of func(f int) aggregate.Rule) aggregate.Rule {
-	if once, ok := of(f).(*aggregate.CenteredClipping); ok {
-		of = func(int) aggregate.Rule { return once }
-	}
-	return aggregate.Guard{F: f, Rule: of}
-}
-
-// attacks are those that -attack names. What optimises does so against the run's own
-// rule.
-var attacks = []struct {
-	name string
-	flip bool
-	of   func(s settings, r aggregate.Rule) attack.Attack
-}{
-	{"none", false, nil},
-	{"signflip", false, func(settings, aggregate.Rule) attack.Attack { return attack.SignFlip{} }},
-	{"ipm", false, func(settings, aggregate.Rule) attack.Attack { return attack.IPM{Tau: 0.5} }},
-	{"alie", false, func(s settings, _ aggregate.Rule) attack.Attack {
-		return attack.ALIE{Tau: max(attack.ALIETau(s.Honest+s.Liars, s.Liars), 1)}
-	}},
-	{"best-ipm", false, func(_ settings, r aggregate.Rule) attack.Attack {
-		return attack.OptimalIPM{Search: attack.Search{Rule: r}}
-	}},
-	{"best-alie", false, func(_ settings, r aggregate.Rule) attack.Attack {
-		return attack.OptimalALIE{Search: attack.Search{Rule: r}}
-	}},
-	{"mimic", false, func(settings, aggregate.Rule) attack.Attack { return attack.Mimic{Client: -1} }},
-	{"minmax", false, func(settings, aggregate.Rule) attack.Attack { return attack.MinMax{} }},
-	{"minsum", false, func(settings, aggregate.Rule) attack.Attack { return attack.MinSum{} }},
-	{"gaussian", false, func(s settings, _ aggregate.Rule) attack.Attack {
-		return attack.Gaussian{Deviation: 10, Seed: s.Seed}
-	}},
-	{"nan", false, func(settings, aggregate.Rule) attack.Attack { return attack.NaN() }},
-	{"labelflip", true, func(settings, aggregate.Rule) attack.Attack { return attack.LabelFlip{} }},
-	{"replace", true, func(s settings, _ aggregate.Rule) attack.Attack {
-		return boosted{float64(s.Honest+s.Liars) / float64(max(s.Liars, 1))}
-	}},
-	{"adaptive", false, func(s settings, r aggregate.Rule) attack.Attack { return attack.Adaptive{Rule: r, Seed: s.Seed} }},
-}
-
-// boosted is model replacement by what flipped labels ask for.
-type boosted struct{ boost float64 }
-
-// Forge implements [attack.Attack].
-func (b boosted) Forge(liars, flipped [][]float32) error {
-	target, err := aggregate.Mean{}.Aggregate(nil, flipped, nil)
-	if err != nil {
-		return err
-	}
-	return attack.ModelReplacement{Target: target, Boost: b.boost}.Forge(liars, flipped)
 }
 
 type settings struct {
 	poisoning.Setting
 	rules, attacks   []int // indices
+	left             []int // rules that -rule all leaves out
 	data, json, plot string
 }
 
 func parse(args []string, out io.Writer) (s settings, err error) {
 	f := flag.NewFlagSet("poisoning", flag.ContinueOnError)
 	f.SetOutput(out)
-	var rule, lie string
+	var named, lie string
 	var clients int
 	f.IntVar(&clients, "clients", 20, "clients, the liars among them")
 	f.IntVar(&s.Liars, "byzantine", 4, "clients who lie")
 	f.Float64Var(&s.Gamma, "gamma", 0.5, "share of the data that is spread evenly; the rest is sorted by label")
-	f.StringVar(&rule, "rule", "mean,median,trimmed,krum,geometric,clipping,caf,nnm+trimmed,arc+nnm+trimmed", "all, or some of "+names(len(rules), func(i int) string { return rules[i].name }))
+	f.StringVar(&named, "rule", "mean,median,trimmed,krum,geometric,clipping,caf,nnm+trimmed,arc+nnm+trimmed", "all, or some of "+names(len(rules), func(i int) string { return rules[i].name }))
 	f.StringVar(&lie, "attack", "none,signflip,alie,best-ipm,best-alie,mimic,minmax,nan,labelflip,replace", "all, or some of "+names(len(attacks), func(i int) string { return attacks[i].name }))
 	f.IntVar(&s.Steps, "steps", 200, "steps of training")
 	f.IntVar(&s.Batch, "batch", 25, "examples of each client and step")
@@ -162,10 +89,12 @@ func parse(args []string, out io.Writer) (s settings, err error) {
 	case !(s.Momentum >= 0 && s.Momentum < 1):
 		return s, fmt.Errorf("poisoning: -momentum is %v, must be at least 0 and less than 1", s.Momentum)
 	}
-	if s.rules, err = pick("rule", rule, len(rules), func(i int) string { return rules[i].name }); err != nil {
+	inAll := func(i int) bool { return rules[i].costly(clients, s.Liars) == "" }
+	if s.rules, s.left, err = pick("rule", named, len(rules), func(i int) string { return rules[i].name }, inAll); err != nil {
 		return s, err
 	}
-	if s.attacks, err = pick("attack", lie, len(attacks), func(i int) string { return attacks[i].name }); err != nil {
+	inAll = func(int) bool { return true }
+	if s.attacks, _, err = pick("attack", lie, len(attacks), func(i int) string { return attacks[i].name }, inAll); err != nil {
 		return s, err
 	}
 	if s.plot != "" {
@@ -192,30 +121,27 @@ func names(n int, name func(int) string) string {
 	return strings.Join(all, ",")
 }
 
-// pick finds the named ones.
-func pick(flag, list string, n int, name func(int) string) (out []int, err error) {
+// pick finds the named ones, all of them but some by the name all; left are those.
+func pick(flag, list string, n int, name func(int) string, inAll func(int) bool) (out, left []int, err error) {
 	for _, word := range strings.Split(list, ",") {
 		found := false
 		for i := range n {
-			if word == name(i) || word == "all" {
+			switch {
+			case word == name(i), word == "all" && inAll(i):
 				out, found = append(out, i), true
+			case word == "all":
+				left = append(left, i)
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("poisoning: -%s holds %q, allowed are all or some of %s", flag, word, names(n, name))
+			return nil, nil, fmt.Errorf("poisoning: -%s holds %q, allowed are all or some of %s", flag, word, names(n, name))
 		}
 	}
 	slices.Sort(out)
-	return slices.Compact(out), nil
-}
-
-// result is one run, as -json writes it.
-type result struct {
-	Rule     string  `json:"rule"`
-	Attack   string  `json:"attack"`
-	Accuracy float64 `json:"accuracy"`
-	Diverged bool    `json:"diverged"`
-	Refused  string  `json:"refused,omitempty"` // why the rule cannot run
+	out = slices.Compact(out)
+	left = slices.DeleteFunc(left, func(i int) bool { return slices.Contains(out, i) }) // those that are named too
+	slices.Sort(left)
+	return out, slices.Compact(left), nil
 }
 
 func run(args []string, out io.Writer) error {
@@ -232,69 +158,54 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	data := &poisoning.Data{Train: train.Rows(), Test: test.Rows(), TrainLabels: train.Labels, TestLabels: test.Labels}
-	table := make([][]result, len(s.rules))
-	for i, r := range s.rules {
-		table[i] = make([]result, len(s.attacks))
-		for j, a := range s.attacks {
-			table[i][j] = result{Rule: rules[r].name, Attack: attacks[a].name}
-		}
+	for _, i := range s.left {
+		fmt.Fprintf(out, "left out of -rule all: %s, which %s, many times a step; -rule %[1]s runs it\n",
+			rules[i].name, rules[i].costly(s.Honest+s.Liars, s.Liars))
 	}
-	if err := s.trainAll(data, table, out); err != nil {
-		return err
-	}
+	table := s.trainAll(data, out)
 	if s.json != "" {
 		if err := report.JSON(s.json, slices.Concat(table...)); err != nil {
 			return err
 		}
 	}
 	if s.plot != "" {
-		var heads, sides []string
-		values := make([][]float64, len(table))
-		for _, cell := range table[0] {
-			heads = append(heads, cell.Attack)
-		}
-		for i, row := range table {
-			sides = append(sides, row[0].Rule)
-			for _, cell := range row {
-				values[i] = append(values[i], cell.Accuracy)
-			}
-		}
 		title := fmt.Sprintf("Test accuracy, %d of %d clients lie", s.Liars, s.Honest+s.Liars)
-		if err := report.HeatMap(s.plot, title, sides, heads, values); err != nil {
+		if err := heatMap(s.plot, title, table); err != nil {
 			return err
 		}
 	}
 	return s.print(out, table)
 }
 
-// trainAll fills the table, as many runs at a time as there are cores.
-func (s settings) trainAll(data *poisoning.Data, table [][]result, out io.Writer) error {
+// trainAll runs every rule under every attack, as many at a time as there are cores.
+func (s settings) trainAll(data *poisoning.Data, out io.Writer) [][]result {
+	table := make([][]result, len(s.rules))
+	for i := range table {
+		table[i] = make([]result, len(s.attacks))
+	}
 	total := len(s.rules) * len(s.attacks)
-	bar := report.NewProgress(out, "training", total)
+	bar := report.NewProgress(out, "training", total*s.Steps)
 	type job struct{ i, j int }
 	queue := make(chan job)
 	var mutex sync.Mutex
 	var group sync.WaitGroup
-	done := 0
+	done, ended := 0, ""
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() {
 			for at := range queue {
-				cell := &table[at.i][at.j]
-				setting, rule, lie := s.Setting, rules[s.rules[at.i]].of, attacks[s.attacks[at.j]]
-				setting.Rule = func(f int) aggregate.Rule { return guarded(f, rule) }
-				setting.Flip = lie.flip
-				if lie.of != nil {
-					setting.Attack = func(r aggregate.Rule) attack.Attack { return lie.of(s, r) }
-				}
-				got, err := poisoning.Train(data, setting, nil)
-				cell.Accuracy, cell.Diverged = got.Accuracy, got.Diverged
-				if err != nil {
-					cell.Refused = err.Error()
-				}
+				last := 0
+				cell := s.train(data, s.rules[at.i], s.attacks[at.j], func(step int) error {
+					mutex.Lock()
+					defer mutex.Unlock()
+					done, last = done+step-last, step
+					bar.Update(done, ended)
+					return nil
+				})
 				mutex.Lock()
-				done++
-				bar.Update(done, fmt.Sprintf("%s under %s: %.4f", cell.Rule, cell.Attack, cell.Accuracy))
+				done += s.Steps - last // of a run that ended early
+				ended = fmt.Sprintf("%s under %s: %s", cell.Rule, cell.Attack, cell.text())
 				mutex.Unlock()
+				table[at.i][at.j] = cell
 			}
 		})
 	}
@@ -306,47 +217,62 @@ func (s settings) trainAll(data *poisoning.Data, table [][]result, out io.Writer
 	close(queue)
 	group.Wait()
 	bar.Done("")
-	return nil
+	for _, row := range table {
+		rate(row)
+	}
+	return table
 }
 
-func (s settings) print(out io.Writer, table [][]result) error {
-	head := []string{"rule"}
-	for _, cell := range table[0] {
-		head = append(head, cell.Attack)
+// train is one run, of the rule and the attack of these indices.
+func (s settings) train(data *poisoning.Data, rule, lie int, progress func(step int) error) result {
+	r := result{Rule: rules[rule].name, Attack: attacks[lie].name, Clients: s.Honest + s.Liars, Liars: s.Liars,
+		Gamma: s.Gamma, Steps: s.Steps, Batch: s.Batch, Rate: s.Rate, Momentum: s.Momentum, Seed: s.Seed}
+	got, err := poisoning.Train(data, s.setting(rule, lie), progress)
+	if err == nil {
+		r.Accuracy, r.Diverged = &got.Accuracy, got.Diverged
+		return r
 	}
-	rows := [][]string{append(head, "worst")}
-	for _, cells := range table {
-		row, worst, ran := []string{cells[0].Rule}, 1.0, false
-		for _, cell := range cells {
-			text := fmt.Sprintf("%.3f", cell.Accuracy)
-			if cell.Diverged {
-				text = "diverged"
-			}
-			if cell.Refused != "" {
-				text = "refused"
-			}
-			row = append(row, text)
-			if cell.Attack == "none" && cell.Refused != "" {
-				continue // too few rows for the rule, no attack's doing
-			}
-			worst, ran = min(worst, cell.Accuracy), true
+	if why := s.inapplicable(rule, attacks[lie].of != nil); why != nil {
+		r.Refused = why.Error()
+		return r
+	}
+	r.Accuracy, r.Failed = new(float64), err.Error()
+	return r
+}
+
+// inapplicable is why a rule does not take the rows of a run under an attack, or else under
+// none, whatever they hold, or nil if it does.
+func (s settings) inapplicable(rule int, attacked bool) error {
+	rng := rand.New(rand.NewPCG(1, 1))
+	row := func() []float32 {
+		x := make([]float32, 8)
+		for j := range x {
+			x[j] = float32(rng.NormFloat64())
 		}
-		text := "-"
-		if ran {
-			text = fmt.Sprintf("%.3f", worst)
+		return x
+	}
+	run := s.newServer(attacked, &poisoning.Round{Root: row()})
+	rows := make([][]float32, run.honest+run.liars)
+	for i := range rows {
+		rows[i] = row()
+	}
+	_, err := run.guarded(s.Liars, rules[rule].of).Aggregate(nil, rows, nil)
+	return err
+}
+
+// setting is one run, of the rule and the attack of these indices.
+func (s settings) setting(rule, lie int) poisoning.Setting {
+	setting, a := s.Setting, attacks[lie]
+	setting.Flip, setting.Public = a.flip, rules[rule].public
+	var run *server
+	setting.Rule = func(f int, at *poisoning.Round) aggregate.Rule {
+		run = s.newServer(a.of != nil, at)
+		return run.guarded(f, rules[rule].of)
+	}
+	if a.of != nil {
+		setting.Attack = func(aggregate.Rule) attack.Attack {
+			return a.of(s, run.guessed().guarded(s.Liars, rules[rule].of))
 		}
-		rows = append(rows, append(row, text))
 	}
-	fmt.Fprintf(out, "\ntest accuracy after %d steps; %d of %d clients lie, gamma = %g\n", s.Steps, s.Liars, s.Honest+s.Liars, s.Gamma)
-	if err := report.Table(out, true, rows...); err != nil {
-		return err
-	}
-	for _, cells := range table {
-		for _, cell := range cells {
-			if cell.Refused != "" {
-				fmt.Fprintf(out, "%s under %s: %s\n", cell.Rule, cell.Attack, cell.Refused)
-			}
-		}
-	}
-	return nil
+	return setting
 }

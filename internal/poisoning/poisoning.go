@@ -3,7 +3,8 @@
 //
 // In each step every honest client takes the gradient of a batch of its own data and
 // sends a moving average of these (worker momentum: Karimireddy, He and Jaggi 2021).
-// The liars see all that the honest send. The server aggregates and takes a step.
+// The liars see all that the honest send. The server aggregates, some rules with a row
+// that it makes itself, and takes a step.
 package poisoning
 
 import (
@@ -33,16 +34,24 @@ type Setting struct {
 	Layers        []nn.Layer
 	Shape         nn.Shape
 	Honest, Liars int
-	Gamma         float64                              // share of data that is spread evenly, 0 to 1
-	Rule          func(f int) aggregate.Rule           // called once a run, with Liars
-	Attack        func(r aggregate.Rule) attack.Attack // nil: the liars send nothing, and the rule reckons with them
-	Flip          bool                                 // the attack sees rows made of flipped labels
+	Gamma         float64                               // share of data that is spread evenly, 0 to 1
+	Rule          func(f int, at *Round) aggregate.Rule // called once a run, with Liars
+	Attack        func(r aggregate.Rule) attack.Attack  // called once a run; nil: the liars send nothing, and the rule reckons with them
+	Flip          bool                                  // the attack sees rows made of flipped labels
 	Steps, Batch  int
 	Rate          float64 // learning rate
 	Cool          int     // of the last steps, in which it falls linearly to 0
 	Momentum      float64 // of the clients: m = Momentum m + (1-Momentum) gradient
 	Decay         float64 // weight decay
+	Public        int     // examples drawn from the training data that the server has too, for a row of its own; 0 for none
 	Seed          uint64
+}
+
+// Round is what a rule may know besides the clients' rows. Train sets it before the liars
+// of a step forge theirs.
+type Round struct {
+	Step int       // from 0 on
+	Root []float32 // the server's row, made of batches of its examples as a client makes its own; nil if it has none
 }
 
 // Result is how a run ended.
@@ -99,7 +108,13 @@ func Train(data *Data, s Setting, progress func(step int) error) (Result, error)
 	}
 	gradient, step := make([]float32, d), make([]float32, d)
 	var liar attack.Attack
-	rule, sent := s.Rule(f), rows
+	at := new(Round)
+	var public []int
+	server := rand.New(rand.NewPCG(s.Seed, 0x736572766572)) // the clients' batches are the same without one
+	if s.Public > 0 {
+		public, at.Root = server.Perm(len(data.Train))[:min(s.Public, len(data.Train))], make([]float32, d)
+	}
+	rule, sent := s.Rule(f, at), rows
 	if s.Attack != nil && f > 0 {
 		sent = append(slices.Clone(rows), lies...)
 		liar = s.Attack(rule)
@@ -107,24 +122,31 @@ func Train(data *Data, s Setting, progress func(step int) error) (Result, error)
 	batch, ids := make([][]float32, s.Batch), make([]int, s.Batch)
 	var picked nn.Targets
 	keep, add := float32(s.Momentum), float32(1-s.Momentum)
+	draw := func(rng *rand.Rand, from []int) {
+		for k := range batch {
+			ids[k] = from[rng.IntN(len(from))]
+			batch[k] = data.Train[ids[k]]
+		}
+	}
 	for t := range s.Steps {
+		average := func(row []float32, of nn.Targets) {
+			picked = of.Pick(picked, ids)
+			pass.SetStep(s.Seed, uint64(t))
+			pass.Backward(batch, picked, nil).Mean(gradient)
+			for j, g := range gradient {
+				row[j] = keep*row[j] + add*g
+			}
+		}
 		for c, part := range parts {
-			for k := range batch {
-				ids[k] = part[rng.IntN(len(part))]
-				batch[k] = data.Train[ids[k]]
-			}
-			average := func(row []float32, of nn.Targets) {
-				picked = of.Pick(picked, ids)
-				pass.SetStep(s.Seed, uint64(t))
-				pass.Backward(batch, picked, nil).Mean(gradient)
-				for j, g := range gradient {
-					row[j] = keep*row[j] + add*g
-				}
-			}
+			draw(rng, part)
 			average(rows[c], labels)
 			if s.Flip {
 				average(wrong[c], flipped)
 			}
+		}
+		if at.Step = t; at.Root != nil {
+			draw(server, public)
+			average(at.Root, labels)
 		}
 		if liar != nil {
 			seen := rows

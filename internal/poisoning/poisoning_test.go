@@ -64,11 +64,11 @@ func TestTrain(t *testing.T) {
 	data := toy(2000)
 	s := Setting{Layers: []nn.Layer{nn.Linear{Out: Classes}}, Shape: nn.Shape{Classes}, Honest: 8, Liars: 2, Gamma: 1,
 		Steps: 60, Batch: 20, Rate: 1, Cool: 10, Momentum: 0.9, Seed: 1}
-	mean := func(int) aggregate.Rule { return aggregate.Mean{} }
-	median := func(int) aggregate.Rule { return aggregate.Median{} }
+	mean := func(int, *Round) aggregate.Rule { return aggregate.Mean{} }
+	median := func(int, *Round) aggregate.Rule { return aggregate.Median{} }
 	flip := func(aggregate.Rule) attack.Attack { return attack.IPM{Tau: 10} }
 	for _, c := range []struct {
-		rule   func(int) aggregate.Rule
+		rule   func(int, *Round) aggregate.Rule
 		attack func(aggregate.Rule) attack.Attack
 		learns bool
 	}{{mean, nil, true}, {mean, flip, false}, {median, flip, true}} {
@@ -117,7 +117,7 @@ func TestDeclared(t *testing.T) {
 	}{{8, nil}, {10, func(aggregate.Rule) attack.Attack { return attack.SignFlip{} }}} {
 		var made []int
 		rows := map[int]bool{}
-		s.Attack, s.Rule = c.attack, func(f int) aggregate.Rule {
+		s.Attack, s.Rule = c.attack, func(f int, _ *Round) aggregate.Rule {
 			made = append(made, f)
 			return seen{aggregate.TrimmedMean{F: f}, rows}
 		}
@@ -126,4 +126,60 @@ func TestDeclared(t *testing.T) {
 		require.Equal(t, []int{2}, made)
 		require.Equal(t, map[int]bool{c.rows: true}, rows)
 	}
+}
+
+// told is a rule that notes what it is told of each round.
+type told struct {
+	at    *Round
+	steps []int
+	roots [][]float32
+	rows  [][]float32 // the first client's
+}
+
+func (r *told) Aggregate(dst []float32, rows [][]float32, v *aggregate.Verdict) ([]float32, error) {
+	r.steps = append(r.steps, r.at.Step)
+	r.roots, r.rows = append(r.roots, slices.Clone(r.at.Root)), append(r.rows, slices.Clone(rows[0]))
+	return aggregate.Mean{}.Aggregate(dst, rows, v)
+}
+
+// TestRound: rules know the step, and the server's row where it has examples: of batches of
+// these alone, with a client's momentum, and without a change of what the clients send.
+func TestRound(t *testing.T) {
+	s := Setting{Layers: []nn.Layer{nn.Linear{Out: Classes}}, Shape: nn.Shape{Classes}, Honest: 3, Gamma: 1,
+		Steps: 4, Batch: 5, Rate: 0.1, Momentum: 0.9, Seed: 2}
+	data := toy(200)
+	run := func(public int) *told {
+		s.Public = public
+		r := new(told)
+		s.Rule = func(_ int, at *Round) aggregate.Rule {
+			r.at = at
+			return r
+		}
+		_, err := Train(data, s, nil)
+		require.NoError(t, err)
+		require.Equal(t, []int{0, 1, 2, 3}, r.steps)
+		return r
+	}
+	none, one, all := run(0), run(1), run(1000)
+	require.Nil(t, none.roots[3])
+	require.Equal(t, none.rows, one.rows, "the clients' batches")
+	require.Equal(t, none.rows, all.rows, "the clients' batches")
+	require.NotEqual(t, one.roots, all.roots)
+	// The biases' gradients are softmax less the label: of one example's label alone negative.
+	for _, root := range one.roots {
+		negative := 0
+		for _, x := range root[len(root)-Classes:] {
+			if x < 0 {
+				negative++
+			}
+		}
+		require.Equal(t, 1, negative)
+	}
+	size := func(x []float32) (sum float64) {
+		for _, v := range x {
+			sum += float64(v) * float64(v)
+		}
+		return sum
+	}
+	require.Greater(t, size(one.roots[3]), 6*size(one.roots[0]), "momentum: 0.34 of a gradient after a tenth")
 }
