@@ -7,6 +7,7 @@ import (
 	"github.com/tuneinsight/lattigo/v5/core/rlwe"
 	"github.com/tuneinsight/lattigo/v5/he/hefloat"
 	"github.com/tuneinsight/lattigo/v5/ring"
+	"github.com/tuneinsight/lattigo/v5/ring/ringqp"
 	"github.com/tuneinsight/lattigo/v5/utils/bignum"
 	"github.com/tuneinsight/lattigo/v5/utils/sampling"
 )
@@ -38,16 +39,25 @@ type circuitOp struct {
 	scale  rlwe.Scale // of the weights
 }
 
-// newCircuit encodes the weights.
+// newCircuit encodes the weights, once all steps are laid out, on all cores.
 func newCircuit(params hefloat.Parameters, stages []canonical, plan *latencyPlan) (*circuit, error) {
-	c := &circuit{params: params, width: plan.width}
-	encoder := hefloat.NewEncoder(params)
+	c := &circuit{params: params, width: plan.width, steps: make([]circuitStep, len(stages))}
+	var jobs []func(*hefloat.Encoder) error
+	encode := func(to *ring.Poly, values []float64, level int, scale rlwe.Scale, montgomery bool) {
+		jobs = append(jobs, func(encoder *hefloat.Encoder) (err error) {
+			if *to, err = encodePoly(encoder, values, level, scale); err == nil && montgomery {
+				params.RingQ().AtLevel(level).MForm(*to, *to)
+			}
+			return err
+		})
+	}
 	slots := params.MaxSlots()
 	unit := params.DefaultScale()
 	scales := []rlwe.Scale{unit} // of the values
 	for k := range stages {
 		s := &stages[k]
-		step := circuitStep{level: plan.z[k], square: s.square, after: plan.z[k] - s.depth()}
+		step := &c.steps[k]
+		*step = circuitStep{level: plan.z[k], square: s.square, after: plan.z[k] - s.depth()}
 		q := rlwe.NewScale(params.Q()[step.level+1])
 		for _, o := range plan.ops[k] {
 			op := circuitOp{from: o.from, folds: o.folds(), scale: unit.Mul(q).Div(scales[o.from])}
@@ -55,29 +65,27 @@ func newCircuit(params hefloat.Parameters, stages []canonical, plan *latencyPlan
 			m := s.parts[o.from]
 			if o.taps != nil {
 				op.first = o.first
-				for _, v := range o.taps.vectors(m, slots) {
-					p, err := encodePoly(encoder, v, level, op.scale)
-					if err != nil {
-						return nil, err
-					}
-					params.RingQ().AtLevel(level).MForm(p, p)
-					op.taps = append(op.taps, p)
+				vectors := o.taps.vectors(m, slots)
+				op.taps = make([]ring.Poly, len(vectors))
+				for i, v := range vectors {
+					encode(&op.taps[i], v, level, op.scale, true)
 				}
 			} else if vectors := o.trans.vectors(m, slots); len(vectors) == 1 && vectors[0] != nil {
 				// lattigo's transformation of diagonal 0 alone returns garbage.
-				p, err := encodePoly(encoder, vectors[0], level, op.scale)
-				if err != nil {
-					return nil, err
-				}
-				params.RingQ().AtLevel(level).MForm(p, p)
-				op.lone = &p
+				op.lone = new(ring.Poly)
+				encode(op.lone, vectors[0], level, op.scale, true)
 			} else {
 				op.linear = hefloat.NewLinearTransformation(params, hefloat.LinearTransformationParameters{
 					DiagonalsIndexList: o.trans.diagonals, Level: level, Scale: op.scale,
 					LogDimensions: params.LogMaxDimensions(), LogBabyStepGianStepRatio: o.ratio,
 				})
-				if err := hefloat.EncodeLinearTransformation(encoder, hefloat.Diagonals[float64](vectors), op.linear); err != nil {
-					return nil, fmt.Errorf("he: stage %s: %w", s.name, err)
+				for i, v := range vectors {
+					jobs = append(jobs, func(encoder *hefloat.Encoder) error {
+						if err := encodeDiagonal(encoder, op.linear, i, v); err != nil {
+							return fmt.Errorf("he: stage %s: %w", s.name, err)
+						}
+						return nil
+					})
 				}
 			}
 			step.ops = append(step.ops, op)
@@ -98,10 +106,7 @@ func newCircuit(params hefloat.Parameters, stages []canonical, plan *latencyPlan
 				}
 			}
 		}
-		var err error
-		if step.bias, err = encodePoly(encoder, bias, step.level, unit); err != nil {
-			return nil, err
-		}
+		encode(&step.bias, bias, step.level, unit, false)
 		if s.series != nil {
 			p := hefloat.NewPolynomial(bignum.NewPolynomial(bignum.Chebyshev, s.series, [2]float64{-1, 1}))
 			step.series = &p
@@ -112,7 +117,20 @@ func newCircuit(params hefloat.Parameters, stages []canonical, plan *latencyPlan
 		default:
 			scales = append(scales, unit)
 		}
-		c.steps = append(c.steps, step)
+	}
+	encoders := stock[*hefloat.Encoder]{make: hefloat.NewEncoder(params).ShallowCopy, most: len(jobs)}
+	errs := make([]error, len(jobs))
+	parallel(len(jobs), func(from, to int) {
+		encoder := encoders.take()
+		defer encoders.put(encoder)
+		for i := from; i < to; i++ {
+			errs[i] = jobs[i](encoder)
+		}
+	})
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
 	}
 	return c, nil
 }
@@ -128,6 +146,14 @@ func encodePoly(encoder *hefloat.Encoder, values []float64, level int, scale rlw
 		return ring.Poly{}, fmt.Errorf("he: encode: %w", err)
 	}
 	return pt.Value, nil
+}
+
+// encodeDiagonal encodes one diagonal of a transformation.
+func encodeDiagonal(encoder *hefloat.Encoder, of hefloat.LinearTransformation, i int, values []float64) error {
+	metadata := *of.MetaData // lattigo writes to it
+	of.MetaData = &metadata
+	of.Vec = map[int]ringqp.Poly{i: of.Vec[i]}
+	return hefloat.EncodeLinearTransformation(encoder, hefloat.Diagonals[float64]{i: values}, of)
 }
 
 // rotations lists the rotation keys that the plan uses, ascending.

@@ -32,19 +32,22 @@ func newEvaluationKeys(s *Schema, secret *rlwe.SecretKey) *EvaluationKeys {
 		return k
 	}
 	rand.Read(k.seed[:])
-	base := rlwe.NewEncryptor(s.lattigo, nil)
-	id := uint64(0)
-	next := func() *rlwe.KeyGenerator {
-		g := &rlwe.KeyGenerator{Encryptor: base.WithPRNG(expand(&k.seed, id))}
-		id++
-		return g
+	// Each key is made by an encryptor of its own, with fresh errors.
+	generator := func(id int) *rlwe.KeyGenerator {
+		return &rlwe.KeyGenerator{Encryptor: rlwe.NewEncryptor(s.lattigo, nil).WithPRNG(expand(&k.seed, uint64(id)))}
 	}
+	first := 0 // rotation's id
 	if s.relinearize >= 0 {
-		k.relin = next().GenRelinearizationKeyNew(secret, keyLevel(s.lattigo, s.relinearize))
+		k.relin = generator(0).GenRelinearizationKeyNew(secret, keyLevel(s.lattigo, s.relinearize))
+		first = 1
 	}
-	for _, r := range s.rotations {
-		k.rotations = append(k.rotations, next().GenGaloisKeyNew(s.lattigo.GaloisElement(r.Step), secret, keyLevel(s.lattigo, r.Level)))
-	}
+	k.rotations = make([]*rlwe.GaloisKey, len(s.rotations))
+	parallel(len(s.rotations), func(from, to int) {
+		for i := from; i < to; i++ {
+			r := s.rotations[i]
+			k.rotations[i] = generator(first+i).GenGaloisKeyNew(s.lattigo.GaloisElement(r.Step), secret, keyLevel(s.lattigo, r.Level))
+		}
+	})
 	return k
 }
 
