@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -125,4 +126,27 @@ func reasons(what string, table [][]result, of func(result) string) (lines []str
 		lines = append(lines, fmt.Sprintf("%s: %s under %s: %s", what, strings.Join(g.rules, ", "), strings.Join(g.attacks, ", "), g.why))
 	}
 	return lines
+}
+
+// heatMap draws the table in colours, with the worst of each rule; see report.HeatMap.
+func heatMap(name, title string, table [][]result) error {
+	var rows, columns []string
+	for _, r := range table[0] {
+		columns = append(columns, r.Attack)
+	}
+	value := func(accuracy *float64) float64 {
+		if accuracy == nil {
+			return math.NaN()
+		}
+		return *accuracy
+	}
+	cells := make([][]report.Cell, len(table))
+	for i, row := range table {
+		rows = append(rows, row[0].Rule)
+		for _, r := range row {
+			cells[i] = append(cells[i], report.Cell{Value: value(r.Accuracy), Text: r.text()})
+		}
+		cells[i] = append(cells[i], report.Cell{Value: value(row[0].Worst), Text: percent(row[0].Worst)})
+	}
+	return report.HeatMap(name, title, rows, append(columns, "worst"), cells, 1)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image/color"
 	"io"
+	"math"
 	"path/filepath"
 	"strings"
 
@@ -76,47 +77,71 @@ func Plot(name string, panels ...Panel) error {
 	})
 }
 
-// HeatMap draws numbers from 0 to 1 as a table of colours, values[i][j] of row i and
-// column j, in the file name (.png, .svg or .pdf), whole or not at all.
-func HeatMap(name, title string, rows, columns []string, values [][]float64) error {
+// A Cell of a heat map is a number from 0 to 1, or NaN if there is none, and what is written
+// there: the number if nothing is.
+type Cell struct {
+	Value float64
+	Text  string
+}
+
+// HeatMap draws cells as a table of colours, cells[i][j] of row i and column j, in the file
+// name (.png, .svg or .pdf), whole or not at all. The last apart columns stand a little apart
+// from the others. A cell without a number is grey.
+func HeatMap(name, title string, rows, columns []string, cells [][]Cell, apart int) error {
 	if err := CheckPlotName(name); err != nil {
 		return err
 	}
-	if len(rows) == 0 || len(columns) == 0 || len(values) != len(rows) {
-		return fmt.Errorf("report: %d rows of values for %d rows and %d columns in %s", len(values), len(rows), len(columns), name)
+	if len(rows) == 0 || len(columns) == 0 || len(cells) != len(rows) {
+		return fmt.Errorf("report: %d rows of cells for %d rows and %d columns in %s", len(cells), len(rows), len(columns), name)
+	}
+	place := func(j int) float64 {
+		if x := float64(j); j < len(columns)-apart {
+			return x
+		}
+		return float64(j) + 0.15
 	}
 	p := plot.New()
 	p.Title.Text = title
+	p.Title.Padding = vg.Points(6)
 	var labels plotter.XYLabels
-	for i, row := range values {
+	var inks []color.Color
+	for i, row := range cells {
 		if len(row) != len(columns) {
-			return fmt.Errorf("report: row %q has %d values, must have %d", rows[i], len(row), len(columns))
+			return fmt.Errorf("report: row %q has %d cells, must have %d", rows[i], len(row), len(columns))
 		}
 		y := float64(len(rows) - 1 - i) // the first row on top
-		for j, x := range row {
-			box, err := plotter.NewPolygon(plotter.XYs{{X: float64(j) - 0.5, Y: y - 0.5}, {X: float64(j) + 0.5, Y: y - 0.5},
-				{X: float64(j) + 0.5, Y: y + 0.5}, {X: float64(j) - 0.5, Y: y + 0.5}})
+		for j, cell := range row {
+			x := place(j)
+			box, err := plotter.NewPolygon(plotter.XYs{{X: x - 0.5, Y: y - 0.5}, {X: x + 0.5, Y: y - 0.5}, {X: x + 0.5, Y: y + 0.5}, {X: x - 0.5, Y: y + 0.5}})
 			if err != nil {
 				return fmt.Errorf("report: %w", err)
 			}
-			box.Color, box.LineStyle.Width = shade(x), 0
+			paper, ink := shade(cell.Value)
+			box.Color, box.LineStyle.Width = paper, 0
 			p.Add(box)
-			labels.XYs = append(labels.XYs, plotter.XY{X: float64(j), Y: y})
-			labels.Labels = append(labels.Labels, fmt.Sprintf("%.2f", x))
+			text := cell.Text
+			if text == "" {
+				text = fmt.Sprintf("%.2f", cell.Value)
+			}
+			labels.XYs, labels.Labels = append(labels.XYs, plotter.XY{X: x, Y: y}), append(labels.Labels, text)
+			inks = append(inks, ink)
 		}
 	}
 	text, err := plotter.NewLabels(labels)
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	for i := range text.TextStyle {
-		text.TextStyle[i].XAlign, text.TextStyle[i].YAlign = draw.XCenter, draw.YCenter
-		if values[i/len(columns)][i%len(columns)] < 0.5 {
-			text.TextStyle[i].Color = color.White
-		}
+	for i, ink := range inks {
+		style := &text.TextStyle[i]
+		style.XAlign, style.YAlign, style.Color, style.Font.Size = draw.XCenter, draw.YCenter, ink, vg.Points(10)
 	}
 	p.Add(text)
 	p.NominalX(columns...)
+	ticks := make([]plot.Tick, len(columns))
+	for j, column := range columns {
+		ticks[j] = plot.Tick{Value: place(j), Label: column}
+	}
+	p.X.Tick.Marker = plot.ConstantTicks(ticks)
 	reversed := make([]string, len(rows))
 	for i, row := range rows {
 		reversed[len(rows)-1-i] = row
@@ -136,14 +161,21 @@ func HeatMap(name, title string, rows, columns []string, values [][]float64) err
 	})
 }
 
-// shade goes from dark blue (0) over green to yellow (1), evenly in brightness, so that
-// it is read without colour too (after viridis).
-func shade(x float64) color.Color {
+// shade is a colour from dark blue (0) over green to yellow (1), evenly in brightness, so that it
+// is read without colour too (after viridis), and the ink that is read on it. Of NaN it is grey.
+func shade(x float64) (paper, ink color.Color) {
+	if math.IsNaN(x) {
+		return color.Gray{225}, color.Gray{90}
+	}
 	stops := [][3]float64{{68, 1, 84}, {59, 82, 139}, {33, 145, 140}, {94, 201, 98}, {253, 231, 37}}
 	at := min(max(x, 0), 1) * float64(len(stops)-1)
 	i := min(int(at), len(stops)-2)
 	mix := func(k int) uint8 { return uint8(stops[i][k] + (at-float64(i))*(stops[i+1][k]-stops[i][k])) }
-	return color.RGBA{mix(0), mix(1), mix(2), 255}
+	paper, ink = color.RGBA{mix(0), mix(1), mix(2), 255}, color.Black
+	if x < 0.5 {
+		ink = color.White
+	}
+	return paper, ink
 }
 
 func (panel Panel) plot() (*plot.Plot, error) {

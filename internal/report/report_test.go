@@ -98,13 +98,15 @@ func TestPlot(t *testing.T) {
 
 func TestHeatMap(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "map.svg")
-	require.NoError(t, HeatMap(name, "a title", []string{"up", "down"}, []string{"left"}, [][]float64{{0.25}, {1}}))
+	require.NoError(t, HeatMap(name, "a title", []string{"up", "down"}, []string{"left"}, [][]Cell{{{Value: 0.25}}, {{Value: 1}}}, 0))
+	require.NoError(t, HeatMap(name, "a title", []string{"up", "down"}, []string{"left", "right"},
+		[][]Cell{{{Value: 0.25}, {Value: math.NaN(), Text: "none"}}, {{Value: 1}, {Text: "nought"}}}, 1))
 	drawn, err := os.ReadFile(name)
 	require.NoError(t, err)
-	for _, text := range []string{"a title", "up", "down", "left", "0.25", "1.00"} {
+	for _, text := range []string{"a title", "up", "down", "left", "right", "0.25", "1.00", "none", "nought"} {
 		require.Contains(t, string(drawn), text)
 	}
-	require.ErrorContains(t, HeatMap(name, "", []string{"up"}, []string{"left"}, [][]float64{{1, 2}}), "row \"up\" has 2 values, must have 1")
-	require.ErrorContains(t, HeatMap(name, "", []string{"up"}, []string{"left"}, nil), "0 rows of values")
-	require.Error(t, HeatMap("map.gif", "", nil, nil, nil))
+	require.ErrorContains(t, HeatMap(name, "", []string{"up"}, []string{"left"}, [][]Cell{{{}, {}}}, 0), "row \"up\" has 2 cells, must have 1")
+	require.ErrorContains(t, HeatMap(name, "", []string{"up"}, []string{"left"}, nil, 0), "0 rows of cells")
+	require.Error(t, HeatMap("map.gif", "", nil, nil, nil, 0))
 }
