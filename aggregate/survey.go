@@ -436,16 +436,6 @@ func (s *survey) finish(dst []float32, err error) ([]float32, error) {
 	return out, nil
 }
 
-// counts makes room for what is told of columns.
-func (s *survey) counts() {
-	s.cut, s.kept = append(s.cut[:0], make([]int, s.n)...), append(s.kept[:0], make([]float64, s.n)...)
-}
-
-func mergeCut(s *survey, p *part) error {
-	s.addCut(p)
-	return nil
-}
-
 // settle keeps what the plan said to keep.
 func (s *survey) settle(out []float32) {
 	if s.end.keep != nil {
