@@ -96,9 +96,13 @@ func kept(wanted, got [][]float64) float64 {
 	for _, w := range wanted {
 		lo, hi = min(lo, w[0]), max(hi, w[0])
 	}
+	width := hi - lo
+	if width == 0 { // of equal outputs their size
+		width = math.Abs(hi)
+	}
 	same := 0
 	for i, w := range wanted {
-		if len(w) == 1 && math.Abs(got[i][0]-w[0]) <= keptRange*(hi-lo) || len(w) > 1 && label(w) == label(got[i]) {
+		if len(w) == 1 && math.Abs(got[i][0]-w[0]) <= keptRange*width || len(w) > 1 && label(w) == label(got[i]) {
 			same++
 		}
 	}

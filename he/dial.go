@@ -148,7 +148,7 @@ func Dial(ctx context.Context, address string, options DialOptions) (*Remote, er
 	if size := r.schema.KeyBytes(); size > options.MaxKeyBytes {
 		return nil, fmt.Errorf("he: the server asks for evaluation keys of %d bytes, DialOptions.MaxKeyBytes allows %d", size, options.MaxKeyBytes)
 	}
-	if size := r.schema.queryMemory(); size > options.MaxMessageMemory {
+	if size := r.schema.messageMemory(); size > options.MaxMessageMemory {
 		return nil, fmt.Errorf("he: a query or an answer takes %d bytes of memory, DialOptions.MaxMessageMemory allows %d", size, options.MaxMessageMemory)
 	}
 	if r.client, err = options.Client(r.schema); err != nil {

@@ -284,7 +284,7 @@ func TestRemoteBoundsKeys(t *testing.T) {
 	require.ErrorContains(t, dial(-1), "MaxKeyBytes is -1")
 	require.Zero(t, made)
 	require.NoError(t, dial(size))
-	room := p.Schema().queryMemory()
+	room := p.Schema().messageMemory()
 	for most, want := range map[int64]string{
 		room - 1: fmt.Sprintf("takes %d bytes of memory, DialOptions.MaxMessageMemory allows %d", room, room-1),
 		-1:       "DialOptions.MaxMessageMemory is -1, must not be negative",

@@ -2,6 +2,7 @@ package he
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/tuneinsight/lattigo/v5/core/rlwe"
@@ -39,9 +40,10 @@ type circuitOp struct {
 	scale  rlwe.Scale // of the weights
 }
 
-// newCircuit encodes the weights, once all steps are laid out, on all cores.
+// newCircuit encodes the weights, stage by stage, on all cores.
 func newCircuit(params hefloat.Parameters, stages []canonical, plan *latencyPlan) (*circuit, error) {
 	c := &circuit{params: params, width: plan.width, steps: make([]circuitStep, len(stages))}
+	encoders := stock[*hefloat.Encoder]{make: hefloat.NewEncoder(params).ShallowCopy, most: runtime.GOMAXPROCS(0)}
 	var jobs []func(*hefloat.Encoder) error
 	encode := func(to *ring.Poly, values []float64, level int, scale rlwe.Scale, montgomery bool) {
 		jobs = append(jobs, func(encoder *hefloat.Encoder) (err error) {
@@ -117,20 +119,20 @@ func newCircuit(params hefloat.Parameters, stages []canonical, plan *latencyPlan
 		default:
 			scales = append(scales, unit)
 		}
-	}
-	encoders := stock[*hefloat.Encoder]{make: hefloat.NewEncoder(params).ShallowCopy, most: len(jobs)}
-	errs := make([]error, len(jobs))
-	parallel(len(jobs), func(from, to int) {
-		encoder := encoders.take()
-		defer encoders.put(encoder)
-		for i := from; i < to; i++ {
-			errs[i] = jobs[i](encoder)
+		errs := make([]error, len(jobs))
+		parallel(len(jobs), func(from, to int) {
+			encoder := encoders.take()
+			defer encoders.put(encoder)
+			for i := from; i < to; i++ {
+				errs[i] = jobs[i](encoder)
+			}
+		})
+		for _, err := range errs {
+			if err != nil {
+				return nil, err
+			}
 		}
-	})
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
+		jobs = jobs[:0]
 	}
 	return c, nil
 }

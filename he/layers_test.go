@@ -296,6 +296,12 @@ func TestFitsOfOneOutput(t *testing.T) {
 		require.Greater(t, kept, .99, "%T", act)
 		require.Greater(t, a.PrecisionBits, 4., "%T", act)
 		require.Greater(t, a.Agreement, .95, "%T: signs", act)
+		for _, same := range [][][]float32{x[:1], {x[0], x[0], x[0]}} { // outputs without a range
+			p, kept, err := plan(m, same, Options{}.withDefaults(), [32]byte{})
+			require.NoError(t, err)
+			require.Equal(t, 1., kept)
+			require.Less(t, p.graph.stages[0].fit.degree(), 31)
+		}
 	}
 }
 

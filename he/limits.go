@@ -232,6 +232,9 @@ func (s *Schema) queryMemory() int64 {
 	return 1<<16 + int64(max(query, answer)+1)*s.rowMemory()
 }
 
+// messageMemory bounds the memory of a query or an answer at the client, and of its bytes.
+func (s *Schema) messageMemory() int64 { return s.queryMemory() + max(s.QueryBytes(), s.AnswerBytes()) }
+
 // workerMemory bounds the buffers of lattigo's evaluators of all kinds.
 func (s *Schema) workerMemory() int64 {
 	q, p := len(s.params.Q), len(s.params.P)

@@ -152,6 +152,9 @@ func (p *planner) noRoom() error {
 			largest = s
 		}
 	}
+	if power(largest.shape.Size()) <= p.slots {
+		return fmt.Errorf("stage %s: no order of its %d outputs was found in the %d slots of a ciphertext", largest.name, largest.shape.Size(), p.slots)
+	}
 	return fmt.Errorf("stage %s: its %d outputs do not fit into the %d slots of a ciphertext", largest.name, largest.shape.Size(), p.slots)
 }
 

@@ -297,7 +297,11 @@ func mixRows(dst, rows [][]float32, mixtures [][]Term) {
 	}
 	t := rowTables.Get().(*rowTable)
 	defer t.done()
-	t.rows, t.w = t.rows[:0], t.w[:0]
+	terms := 0
+	for _, m := range mixtures {
+		terms += len(m)
+	}
+	t.rows, t.w = slices.Grow(t.rows[:0], terms), slices.Grow(t.w[:0], terms)
 	for _, terms := range mixtures {
 		for _, term := range terms {
 			row := unsafe.SliceData(mixed(dst, rows, term.Row))
