@@ -194,7 +194,7 @@ func (s *survey) ranks(lo, hi int, v *Verdict) {
 	s.ordered, s.end.columns = s.mix == nil, true
 	s.end.do, s.end.lo, s.end.hi, s.end.scale = endRanks, lo, hi, 1/float32(hi-lo)
 	s.end.mend = func(s *survey, p *part) { mendRanks(p, p.dst, s.end.lo, s.end.hi) }
-	s.count(v)
+	s.askColumns(v)
 }
 
 func endRanks(s *survey, p *part) {
@@ -288,7 +288,7 @@ func (r Meamed) plan(s *survey, v *Verdict) error {
 		return err
 	}
 	s.around(s.n - r.F)
-	s.count(v)
+	s.askColumns(v)
 	return nil
 }
 
@@ -341,10 +341,10 @@ func (r SignMajority) plan(s *survey, v *Verdict) error {
 	if r.Scale == 0 {
 		r.Scale = 1
 	}
-	if !(r.Scale > 0) || r.Scale > math.MaxFloat32 {
-		return fmt.Errorf("aggregate: SignMajority.Scale is %v, must be positive and finite", r.Scale)
+	if float32(r.Scale) <= 0 || !(r.Scale <= math.MaxFloat32) {
+		return fmt.Errorf("aggregate: SignMajority.Scale is %v, must be positive and finite as a float32", r.Scale)
 	}
-	s.count(v)
+	s.askColumns(v)
 	s.end.do, s.end.scale, s.end.columns = endSigns, float32(r.Scale), true
 	return nil
 }

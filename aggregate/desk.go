@@ -18,9 +18,8 @@ var desks = sync.Pool{New: func() any { return new(desk) }}
 // budget is how many float64s all cores' buffers take together, a variable for tests.
 var budget = 96 << 20 / 8
 
-// listed is how many float64s [kernel.MixRows] takes for a term: a pointer and a weight, and as
-// much again for each of some lists that were outgrown.
-const listed = 5
+// listed is how many float64s [kernel.MixRows] takes for a term: a pointer and a weight.
+const listed = 2
 
 // share gives each of up to so many cores its part of the budget for the pass, sets the
 // columns of a block, and returns how many cores there are parts for. The bits do not depend
@@ -46,6 +45,9 @@ func (s *survey) share(cores int) int {
 	}
 	k := s.desk
 	if need := cores * size; len(k.memory) < need {
+		for _, p := range k.parts {
+			p.sums, p.pool, p.loaded, p.mixed = nil, nil, nil, nil
+		}
 		if k.memory = nil; need > budget/2 { // else what is outgrown would come on top of it
 			need = max(need, budget)
 		}

@@ -20,6 +20,9 @@ type part struct {
 	kept     []int64 // sums of the rows' shares of columns, in keptUnit
 	outside  []int
 	equal    []int32
+	counted  []int32 // of the rows that equal a bound
+	above    []int32
+	inside   []int32
 	infinite []float32
 	apart    [][]float32 // distances from the median
 	unit     []float32   // results of a unit, if they are handed on

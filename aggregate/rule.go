@@ -109,7 +109,7 @@ func (c Chain) plan(s *survey, v *Verdict) error {
 		return nil
 	}
 	for k, i := range s.order {
-		told.Clients[i].weigh(float64(s.end.shares[k]))
+		told.Clients[i].weigh(float64(s.end.given[k]))
 	}
 	return nil
 }

@@ -532,6 +532,11 @@ func TestVerdictsAddUp(t *testing.T) {
 	} {
 		for seed := range uint64(30) {
 			rows := someRows(seed, 11, 1)
+			if seed%2 == 1 {
+				for _, row := range rows { // many are equal, or equally far from the median
+					row[0] = float32(math.Round(float64(2*row[0]))) + 3
+				}
+			}
 			if r, ok := rule.(*CenteredClipping); ok {
 				r.Momentum = nil
 			}
@@ -546,6 +551,31 @@ func TestVerdictsAddUp(t *testing.T) {
 			require.InDelta(t, out[0], sum, 1e-5, "%T %+v of %v: %+v", rule, rule, rows, v)
 		}
 	}
+}
+
+// TestVerdictsOfWeights: what falls to equal values is divided by the clients' own weights, and
+// nothing falls to a weight of 0.
+func TestVerdictsOfWeights(t *testing.T) {
+	var v Verdict
+	shares := func(rule Rule, rows [][]float32) (w []float64) {
+		_, err := rule.Aggregate(nil, rows, &v)
+		require.NoError(t, err)
+		for _, c := range v.Clients {
+			w = append(w, c.Weight)
+			require.Equal(t, c.Weight == 0, c.Rejected == Outvoted)
+		}
+		return w
+	}
+	require.InDeltaSlice(t, []float64{1, 0, 0}, shares(WeightedMedian{[]float64{1, 0, .5}}, [][]float32{{5}, {5}, {9}}), 1e-9)
+	require.InDeltaSlice(t, []float64{.75, .25, 0}, shares(WeightedMedian{[]float64{3, 1, .5}}, [][]float32{{5}, {5}, {9}}), 1e-9)
+	rows := [][]float32{{5, 1}, {5, 2}, {5, 3}}
+	want := []float64{1. / 6, 2. / 3, 1. / 6}
+	require.InDeltaSlice(t, want, shares(WeightedTrimmedMean{[]float64{1, 1, 1}, 1. / 3}, rows), 1e-9)
+	require.InDeltaSlice(t, want, shares(TrimmedMean{1}, rows), 1e-9)
+	require.InDeltaSlice(t, []float64{2. / 3, 1. / 3, 0}, shares(Chain{ARC{1}, Mean{Weights: []float64{2, 1, 0}}}, [][]float32{{5}, {5}, {5}}), 1e-6)
+	// Of two equally far from the median the lesser is nearer.
+	require.InDeltaSlice(t, []float64{.5, .5, 0}, shares(Meamed{1}, [][]float32{{0}, {1}, {2}}), 1e-9)
+	require.InDeltaSlice(t, []float64{.2, .2, .2, .2, .2, 0, 0}, shares(Meamed{2}, [][]float32{{0}, {0}, {1}, {1}, {1}, {2}, {2}}), 1e-9)
 }
 
 // TestVerdictsByHand compares with each column's ranks that count; equal rows share theirs.
@@ -565,16 +595,20 @@ func TestVerdictsByHand(t *testing.T) {
 			lo, hi int
 			median bool
 		}{{Median{}, (n - 1) / 2, n/2 + 1, false}, {TrimmedMean{f}, f, n - f, false}, {Meamed{f}, 0, n - f, true}} {
+			// Of Meamed, places in the order of distances, the lesser of two first.
 			weight, trimmed := make([]float64, n), make([]float64, n)
 			for j := range d {
-				column := make([]float64, n)
+				column, far := make([]float64, n), make([]float64, n)
 				for i := range rows {
 					column[i] = float64(rows[i][j])
 				}
 				if sorted := slices.Sorted(slices.Values(column)); c.median {
 					median := (sorted[(n-1)/2] + sorted[n/2]) / 2
-					for i := range column {
-						column[i] = math.Abs(column[i] - median)
+					for i, x := range column { // values are multiples of a half
+						far[i] = math.Abs(x - median)
+						if column[i] = far[i]; x > median {
+							column[i] += 0.001
+						}
 					}
 				}
 				sorted := slices.Sorted(slices.Values(column))
@@ -589,7 +623,7 @@ func TestVerdictsByHand(t *testing.T) {
 						}
 					}
 					weight[i] += counted / equal / float64(c.hi-c.lo) / float64(d)
-					if x < sorted[c.lo] || x > sorted[c.hi-1] {
+					if x < sorted[c.lo] || c.median && far[i] > slices.Sorted(slices.Values(far))[c.hi-1] || !c.median && x > sorted[c.hi-1] {
 						trimmed[i] += 1 / float64(d)
 					}
 				}
@@ -671,6 +705,7 @@ func TestRefusals(t *testing.T) {
 		{"WeightedTrimmedMean.Share is 0.5", WeightedTrimmedMean{make([]float64, 5), 0.5}, good},
 		{"WeightedTrimmedMean.Weights has 1 values", WeightedTrimmedMean{[]float64{1}, 0.1}, good},
 		{"Chain is empty", Chain{}, good},
+		{"SignMajority.Scale is 1e-60", SignMajority{Scale: 1e-60}, good},
 		{"Chain[1] is missing", Chain{NNM{1}, nil}, good},
 		{"Chain[0] is missing", Chain{nil, Median{}}, good},
 		{"Chain[0] is aggregate.Krum, which gives one row", Chain{Krum{F: 1}, Median{}}, good},

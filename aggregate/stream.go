@@ -106,14 +106,15 @@ func size(row io.ReaderAt) int64 {
 // Stream aggregates rows that do not fit in memory. The rule is one of this package;
 // emit is called with the result's values from column at on, which it must not keep,
 // in order. Rules that take distances read the rows twice, iterating ones once for each
-// step; the bits are those of Aggregate, for any number of cores. A [CenteredClipping] keeps its momentum in
-// memory; a [FoolsGold] with a history is refused.
+// step; the bits are those of Aggregate, for any number of cores. A [CenteredClipping] keeps
+// its momentum in memory; a [FoolsGold] with a history is refused.
 //
 // Buffers take up to 16 MiB for each core, twice that if rows are mixed and 8 n² bytes more
 // if distances are taken, but 96 MiB together: with many cores blocks are shorter, down to
 // 1024 columns (4096 for norms), and then fewer cores run. Beside them there are less than
-// 1 MiB for each core (for the verdict of [Meamed] as much as for the rows) and, for rules that mix rows or take distances, some matrices of n²
-// float64s: with 1,000 rows less than 300 MB in all.
+// 2 MiB for each core (for verdicts of [Meamed] and [Bulyan], also at the end of a chain, as
+// much as for the rows) and, for rules that mix rows or take distances, some matrices of n²
+// float64s, two of them for each core that mixes: with 1,000 rows less than 300 MB in all.
 //
 // What was emitted is whole only if Stream returns no error: write to a temporary
 // file.
@@ -150,7 +151,7 @@ func Stream(rule Rule, rows Source, emit func(at int, values []float32) error, v
 		whole = make([]float32, d)
 	}
 	if s.end.told != nil {
-		s.counts()
+		s.roomForCounts()
 	}
 	s.final = true
 	err := s.pass(func(s *survey, p *part) {

@@ -97,7 +97,7 @@ func TestStreamShare(t *testing.T) {
 							got := s.share(cores)
 							name := fmt.Sprintf("n=%d mixtures=%d sums=%d block=%d d=%d cores=%d: %d of %d columns", n, mixtures, sums, block, d, cores, got, s.width)
 							require.LessOrEqual(t, len(k.memory), most, name)
-							lists := got * mixtures * (n / 2) * 4 // and more, of float64s that the kernel takes
+							lists := got * mixtures * (n / 2) * 3 / 2 // float64s that the kernel takes
 							if got > 2 {
 								require.LessOrEqual(t, got*(sums+(n+mixtures)*min(s.width, d)/2)+lists, most, name)
 							}

@@ -78,6 +78,7 @@ type survey struct {
 
 	end     ending
 	weights []float64 // of each row seen, in each column
+	given   []float64 // the same, before those of equal rows are put in order
 	scratch []float32
 	cut     []int
 	kept    []float64
@@ -90,6 +91,7 @@ type ending struct {
 	lo, hi  int
 	scale   float32
 	shares  []float32         // of each unmixed row, and of extra
+	given   []float32         // shares, before those of equal rows are put in order
 	all     bool              // no share is zero
 	share   float64           // of the weight, to trim
 	columns bool              // shares differ by column
@@ -384,6 +386,7 @@ func (s *survey) combine(weights []float64) { s.blend(weights, 0) }
 // blend ends in a sum of the rows seen and of extra.
 func (s *survey) blend(weights []float64, share float64) {
 	s.end.do, s.end.shares, s.end.mend = endCombine, s.shares(weights, share), mendShares
+	s.end.given = slices.Clone(s.end.shares[:s.n0])
 	settleTies(s, s.end.shares[:s.n0])
 	s.end.all = !slices.Contains(s.end.shares, 0)
 	if s.verified || s.end.all {
@@ -422,7 +425,7 @@ func (s *survey) finish(dst []float32, err error) ([]float32, error) {
 	}
 	var merge func(s *survey, p *part) error
 	if s.end.told != nil {
-		s.counts()
+		s.roomForCounts()
 		merge = mergeCut
 	}
 	s.final = true

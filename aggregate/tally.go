@@ -2,18 +2,19 @@ package aggregate
 
 import (
 	"math"
+	"slices"
 
 	"github.com/sotto-ml/sotto/internal/kernel"
 )
 
-// count has the last pass count for a verdict of shares that differ by column.
-func (s *survey) count(v *Verdict) {
+// askColumns has the last pass count for a verdict of shares that differ by column.
+func (s *survey) askColumns(v *Verdict) {
 	v.start(s.n)
 	s.end.told = v
 }
 
-// counts makes room for what is told of columns.
-func (s *survey) counts() {
+// roomForCounts makes room for what is told of columns.
+func (s *survey) roomForCounts() {
 	s.cut, s.kept = append(s.cut[:0], make([]int, s.n)...), append(s.kept[:0], make([]float64, s.n)...)
 }
 
@@ -22,8 +23,7 @@ func mergeCut(s *survey, p *part) error {
 	return nil
 }
 
-// countCut counts the coordinates in which each row is below rank lo or above rank
-// hi-1, and shares each column among the others.
+// countCut divides each column among the rows of ranks lo to hi-1.
 func (s *survey) countCut(p *part) {
 	least, most := p.bounds()
 	kernel.RankBounds(least, most, p.view, s.end.lo, s.end.hi)
@@ -42,8 +42,8 @@ func (p *part) bounds() (least, most []float32) {
 // those are exact, in whatever blocks and order.
 const keptUnit = 1 << 40
 
-// tally makes room for the counts and shares of a unit at its first block.
-func (s *survey) tally(p *part) {
+// beginUnit makes room for the counts and shares of a unit at its first block.
+func (s *survey) beginUnit(p *part) {
 	if p.at == p.from {
 		p.cut = append(p.cut[:0], make([]int, s.n)...)
 		p.kept = append(p.kept[:0], make([]int64, s.n)...)
@@ -53,7 +53,7 @@ func (s *survey) tally(p *part) {
 // within counts the coordinates in which each row is below least or above most, and in p.votes
 // the other rows of each column.
 func (s *survey) within(p *part, rows [][]float32, least, most []float32) {
-	s.tally(p)
+	s.beginUnit(p)
 	p.votes = zeros(p.votes, len(least))
 	p.outside = sizedTo(p.outside, len(rows))
 	for k, row := range rows {
@@ -73,49 +73,64 @@ func zeros[T any](x []T, n int) []T {
 // are the first and the last, and counts the coordinates in which rows are not between them.
 // Equal rows share what falls to them.
 func (s *survey) divide(p *part, rows [][]float32, least, most []float32, lo, hi int) {
-	s.within(p, rows, least, most)
-	each := keptUnit / int64(hi-lo)
-	ties := false
-	for _, n := range p.votes {
-		ties = ties || int(n) != hi-lo
+	if !s.divideEvenly(p, rows, least, most, hi-lo) {
+		return
 	}
-	for k := range rows {
-		p.kept[k] += int64(len(least)-p.outside[k]) * each
+	// Where b rows are below least and c equal it, b+c-lo of these count, or all that do.
+	n := len(least)
+	p.infinite, p.counted = sizedTo(p.infinite, n), zeros(p.counted, n)
+	fill := func(x float64) {
+		for j := range p.infinite {
+			p.infinite[j] = float32(x)
+		}
 	}
-	if ties {
-		inf := float32(math.Inf(1))
-		s.shareTies(p, rows, least, most, least, -inf, lo, each)
-		s.shareTies(p, rows, least, most, most, inf, len(rows)-hi, each)
+	fill(math.Inf(-1))
+	for _, row := range rows {
+		kernel.CountWithin(p.counted, row, p.infinite, least)
 	}
+	for j, c := range p.counted {
+		p.counted[j] = int32(min(int(c), hi) - lo)
+	}
+	s.give(p, rows, least, hi-lo)
+	if slices.Equal(least, most) {
+		return
+	}
+	p.counted = zeros(p.counted, n)
+	fill(math.Inf(1))
+	for _, row := range rows {
+		kernel.CountWithin(p.counted, row, most, p.infinite)
+	}
+	for j, c := range p.counted {
+		if p.counted[j] = c - int32(len(rows)-hi); least[j] == most[j] { // given already
+			p.counted[j] = -1
+		}
+	}
+	s.give(p, rows, most, hi-lo)
 }
 
-// shareTies corrects what divide gave to rows that equal one of the bounds: of c such rows,
-// b+c-cut count, where b are beyond it and cut are cut off there.
-func (s *survey) shareTies(p *part, rows [][]float32, least, most, bound []float32, beyond float32, cut int, each int64) {
-	n := len(bound)
-	p.infinite, p.votes, p.equal, p.keys = sizedTo(p.infinite, n), zeros(p.votes, n), zeros(p.equal, n), sizedTo(p.keys, n)
-	for j := range p.infinite {
-		p.infinite[j] = beyond
+// divideEvenly gives each row that is between least and most a part of the column of count, and
+// says whether in some columns there are more or fewer.
+func (s *survey) divideEvenly(p *part, rows [][]float32, least, most []float32, count int) (uneven bool) {
+	s.within(p, rows, least, most)
+	for k := range rows {
+		p.kept[k] += int64(len(least)-p.outside[k]) * (keptUnit / int64(count))
 	}
-	from, to := p.infinite, bound
-	if beyond > 0 {
-		from, to = to, from
-	}
+	return slices.ContainsFunc(p.votes, func(n int32) bool { return int(n) != count })
+}
+
+// give puts right what divideEvenly gave to the rows that equal a bound: p.counted of them
+// count, in columns where that is not negative.
+func (s *survey) give(p *part, rows [][]float32, bound []float32, count int) {
+	p.equal, p.keys = zeros(p.equal, len(bound)), zeros(p.keys, len(bound))
 	for _, row := range rows {
-		kernel.CountWithin(p.votes, row, from, to)
 		kernel.CountWithin(p.equal, row, bound, bound)
 	}
-	more, any := p.keys, false // than each
+	more, any := p.keys, false
 	for j, c := range p.equal {
-		more[j] = 0
-		switch {
-		case c == 0: // of distances least is 0, which none may be
-		case least[j] != most[j]:
-			more[j] = each*int64(int(p.votes[j])-cut)/int64(c) - each
-		case beyond < 0: // once
-			more[j] = keptUnit/int64(c) - each
+		if c > 0 && p.counted[j] >= 0 {
+			more[j] = keptUnit/int64(count)*int64(p.counted[j])/int64(c) - keptUnit/int64(count)
+			any = any || more[j] != 0
 		}
-		any = any || more[j] != 0
 	}
 	for k := 0; any && k < len(rows); k++ {
 		p.kept[k] += kernel.SumWithin(more, rows[k], bound, bound)
@@ -149,19 +164,51 @@ func (s *survey) tellTrimmed() {
 }
 
 // countFar counts the coordinates in which each row is farther from the median than the
-// s.end.lo nearest, and shares each column among the others.
+// s.end.lo nearest, and shares each column among those. Of two equally far the lesser is
+// nearer.
 func (s *survey) countFar(p *part) {
 	median, most := p.bounds()
+	width, m := len(median), s.end.lo
 	lo, hi := (s.n-1)/2, s.n/2+1
 	kernel.RankSum(median, p.view, lo, hi, 1/float32(hi-lo))
-	p.apart = fresh(p.apart, s.n, len(median))
+	p.apart = fresh(p.apart, s.n, width)
 	for k, row := range p.view {
 		apart := p.apart[k]
-		for j, x := range row[:len(apart)] {
+		for j, x := range row[:width] {
 			apart[j] = float32(math.Abs(float64(x - median[j])))
 		}
 	}
-	kernel.RankSum(most, p.apart, s.end.lo-1, s.end.lo, 1)
-	clear(median)
-	s.divide(p, p.apart, median, most, 0, s.end.lo)
+	kernel.RankSum(most, p.apart, m-1, m, 1)
+	for k, row := range p.view { // on which side, too
+		apart := p.apart[k]
+		for j, x := range row[:width] {
+			apart[j] = x - median[j]
+		}
+	}
+	least := median
+	for j, x := range most {
+		least[j] = -x
+	}
+	if !s.divideEvenly(p, p.apart, least, most, m) {
+		return
+	}
+	nearer := append(p.inside[:0], p.votes...) // less those as far as the bounds
+	p.inside = nearer
+	p.counted, p.above = zeros(p.counted, width), zeros(p.above, width)
+	for _, row := range p.apart {
+		kernel.CountWithin(p.counted, row, least, least)
+		kernel.CountWithin(p.above, row, most, most)
+	}
+	for j, below := range p.counted {
+		left := int32(m) - (nearer[j] - below - p.above[j])
+		if most[j] == 0 {
+			p.counted[j], p.above[j] = int32(m), -1 // of all that equal the median
+			continue
+		}
+		p.counted[j] = min(below, left)
+		p.above[j] = left - p.counted[j]
+	}
+	s.give(p, p.apart, least, m)
+	copy(p.counted, p.above)
+	s.give(p, p.apart, most, m)
 }

@@ -89,7 +89,9 @@ type FoolsGold struct {
 	// last longer. Rows from elsewhere, as of a checkpoint, are never written.
 	History [][]float32
 
-	own [2][]float32 // of n rows each, taking turns
+	self *FoolsGold   // whose own is; a copy has none
+	own  [2][]float32 // of n rows each, taking turns
+	last int          // that was written
 }
 
 // Aggregate implements [Rule]. The verdict's distances are the greatest cosines to
@@ -185,7 +187,7 @@ func (r *FoolsGold) remember(s *survey, some []int, n int, dst []float32, v *Ver
 			copy(next[i], r.History[i])
 		}
 	}
-	r.History = next
+	r.History, r.last = next, 1-r.last
 	return out, nil
 }
 
@@ -195,10 +197,10 @@ func (r *FoolsGold) spare(s *survey, n int, dst []float32) [][]float32 {
 	holds := func(memory []float32, rows ...[]float32) bool {
 		return slices.ContainsFunc(rows, func(row []float32) bool { return overlaps(memory, row) })
 	}
-	turn := 0
-	if holds(r.own[0], r.History...) {
-		turn = 1
+	if r.self != r {
+		r.self, r.own = r, [2][]float32{}
 	}
+	turn := 1 - r.last
 	own := r.own[turn]
 	if len(own) != n*s.d || holds(own, r.History...) || holds(own, s.rows...) || holds(own, dst) {
 		own = make([]float32, n*s.d)

@@ -377,3 +377,30 @@ func TestMixedCosines(t *testing.T) {
 		s.close()
 	}
 }
+
+// TestFoolsGoldCopies: a copy's rounds leave the history of the value that was copied alone, and
+// so do a history that is taken away or put back.
+func TestFoolsGoldCopies(t *testing.T) {
+	r := &FoolsGold{}
+	call := func(r *FoolsGold, x float32) [][]float32 {
+		_, err := r.Aggregate(nil, [][]float32{{x, 0}, {0, x}}, nil)
+		require.NoError(t, err)
+		return r.History
+	}
+	call(r, 1)
+	trial := *r
+	for range 4 {
+		call(&trial, 100)
+		require.Equal(t, [][]float32{{1, 0}, {0, 1}}, r.History)
+	}
+	held := call(r, 1)
+	require.Equal(t, [][]float32{{2, 0}, {0, 2}}, held)
+	r.History = nil
+	call(r, 7)
+	require.Equal(t, [][]float32{{2, 0}, {0, 2}}, held)
+	own := r.History
+	r.History = [][]float32{{5, 0}, {0, 5}}
+	call(r, 1)
+	require.Equal(t, [][]float32{{7, 0}, {0, 7}}, own)
+	require.Equal(t, [][]float32{{6, 0}, {0, 6}}, r.History)
+}

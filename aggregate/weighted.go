@@ -29,8 +29,9 @@ func (r WeightedMedian) plan(s *survey, v *Verdict) error {
 
 // WeightedTrimmedMean is, in each coordinate, the weighted mean of what remains when
 // Share of the weight is cut off from the least values and as much from the greatest;
-// of a value on the boundary the part within counts; within 1e-9 of a half Share is the median. With equal weights and a Share
-// of F/n it is [TrimmedMean]. Breakdown point Share of the weight; cost n log n d.
+// of a value on the boundary the part within counts; within 1e-9 of a half Share is the
+// median. With equal weights and a Share of F/n it is [TrimmedMean]. Breakdown point Share
+// of the weight; cost n log n d.
 type WeightedTrimmedMean struct {
 	Weights []float64 // at least 0 and finite, not all 0; one for each row
 	Share   float64   // at least 0, less than 0.5
@@ -64,11 +65,12 @@ func (s *survey) trimWeights(rule string, weights []float64, share float64, v *V
 	if err := s.canonical(); err != nil {
 		return err
 	}
-	s.count(v)
+	s.askColumns(v)
 	s.weights = slices.Grow(s.weights[:0], s.n)[:s.n]
 	for k := range s.weights {
 		s.weights[k] = weights[s.whose(k)] / total
 	}
+	s.given = append(s.given[:0], s.weights...)
 	if s.mix == nil {
 		settleTies(s, s.weights)
 	}
@@ -89,7 +91,7 @@ func endWeighted(s *survey, p *part) {
 	const slack = 1e-12 // sums of weights round
 	told := s.end.told != nil
 	if told {
-		s.tally(p)
+		s.beginUnit(p)
 		p.column = sizedTo(p.column, s.n)
 	}
 	for j := range p.dst {
@@ -123,10 +125,32 @@ func endWeighted(s *survey, p *part) {
 		}
 		p.dst[j] = float32(sum / mass)
 		if told {
-			for k, in := range p.column {
-				if p.kept[k] += int64(in / mass * keptUnit); in == 0 {
-					p.cut[k]++
-				}
+			s.tellWeighted(p, j, mass)
+		}
+	}
+}
+
+// tellWeighted counts what rows had of a column, p.column, whose keys are in order: what
+// falls to equal values is divided by the clients' weights.
+func (s *survey) tellWeighted(p *part, j int, mass float64) {
+	for lo := 0; lo < len(p.keys); {
+		hi, in, weight := lo, 0.0, 0.0
+		value := p.view[int(p.keys[lo]&math.MaxUint32)][j]
+		for ; hi < len(p.keys); hi++ {
+			k := int(p.keys[hi] & math.MaxUint32)
+			if p.view[k][j] != value {
+				break
+			}
+			in, weight = in+p.column[k], weight+s.given[k]
+		}
+		for ; lo < hi; lo++ {
+			k := int(p.keys[lo] & math.MaxUint32)
+			share := 0.0
+			if in > 0 {
+				share = in / mass * s.given[k] / weight
+			}
+			if p.kept[k] += int64(share * keptUnit); share == 0 {
+				p.cut[k]++
 			}
 		}
 	}

@@ -241,8 +241,6 @@ func TestAdaptiveOfNothing(t *testing.T) {
 	require.Equal(t, make([]float32, 5), liars[1])
 }
 
-// TestSearchOverflow: a strength that the rule refuses gains nothing, and what was found
-// before stands.
 // TestSearchPlateau: rounding is no gain. Clipped to one length, liars are the same at every
 // strength, but for it.
 func TestSearchPlateau(t *testing.T) {
@@ -255,6 +253,8 @@ func TestSearchPlateau(t *testing.T) {
 	}
 }
 
+// TestSearchOverflow: a strength that the rule refuses gains nothing, and what was found
+// before stands.
 func TestSearchOverflow(t *testing.T) {
 	honest := honestRows(1, 8, 20)
 	for _, row := range honest {
