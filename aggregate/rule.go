@@ -147,8 +147,8 @@ func (c Chain) Kappa(n, f int) float64 {
 }
 
 // Verdict says what was done to each client. Rules that work by columns take two to three
-// times as long with one, or up to eight where many rows are equal; [Meamed] six to ten. To
-// others it costs nothing.
+// times as long with one, or up to nine times where many rows are equal; [Meamed] seven to
+// fourteen. Others take no longer.
 type Verdict struct {
 	Clients []ClientVerdict // by the row's index
 }
