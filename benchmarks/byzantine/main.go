@@ -23,7 +23,6 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -43,12 +42,7 @@ import (
 	"github.com/sotto-ml/sotto/nn"
 )
 
-func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
+func main() { report.Exit(run(os.Args[1:], os.Stdout)) }
 
 // published are ByzFL's worst accuracies for f = 1 to 4.
 var published = map[float64][4]float64{

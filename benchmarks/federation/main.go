@@ -22,7 +22,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -36,12 +35,7 @@ import (
 	"github.com/sotto-ml/sotto/internal/report"
 )
 
-func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
+func main() { report.Exit(run(os.Args[1:], os.Stdout)) }
 
 type settings struct {
 	parts      []string

@@ -25,12 +25,7 @@ import (
 	"github.com/sotto-ml/sotto/internal/report"
 )
 
-func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
+func main() { report.Exit(run(os.Args[1:], os.Stdout)) }
 
 // settings are the command line.
 type settings struct {

@@ -16,7 +16,6 @@ package main
 import (
 	"context"
 	crand "crypto/rand"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -39,16 +38,10 @@ import (
 )
 
 func main() {
-	var err error
 	if len(os.Args) == 2 && os.Args[1] == "serve" {
-		err = serve(os.Stdin, os.Stdout)
-	} else {
-		err = run(os.Args[1:], os.Stdout)
+		report.Exit(serve(os.Stdin, os.Stdout))
 	}
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	report.Exit(run(os.Args[1:], os.Stdout))
 }
 
 // settings are the command line.

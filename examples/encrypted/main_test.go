@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"io"
 	"math"
 	"os"
@@ -191,9 +192,9 @@ func TestCompare(t *testing.T) {
 	require.InDelta(t, 0, r.PrecisionBits, 1e-12)
 }
 
-// TestHelp: who asks for help gets it, and an exit status of 0; main would end the tests here with another.
+// TestHelp: who asks for help gets it, and run says that this is why it ended; see report.Exit.
 func TestHelp(t *testing.T) {
-	defer func(args []string) { os.Args = args }(os.Args)
-	os.Args = []string{"encrypted", "-h"}
-	main()
+	var out bytes.Buffer
+	require.ErrorIs(t, run([]string{"-h"}, &out), flag.ErrHelp)
+	require.Contains(t, out.String(), "-json")
 }

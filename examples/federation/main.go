@@ -14,22 +14,16 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"time"
 
 	"github.com/sotto-ml/sotto/internal/clients"
+	"github.com/sotto-ml/sotto/internal/report"
 )
 
-func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
+func main() { report.Exit(run(os.Args[1:], os.Stdout)) }
 
 func run(args []string, out io.Writer) error {
 	s, err := parse(args, out)

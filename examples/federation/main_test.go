@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"io"
 	"os"
 	"path/filepath"
@@ -166,9 +167,9 @@ func TestLedger(t *testing.T) {
 	require.Contains(t, out.String(), "the privacy budget is spent")
 }
 
-// TestHelp: who asks for help gets it, and an exit status of 0; main would end the tests here with another.
+// TestHelp: who asks for help gets it, and run says that this is why it ended; see report.Exit.
 func TestHelp(t *testing.T) {
-	defer func(args []string) { os.Args = args }(os.Args)
-	os.Args = []string{"federation", "-h"}
-	main()
+	var out bytes.Buffer
+	require.ErrorIs(t, run([]string{"-h"}, &out), flag.ErrHelp)
+	require.Contains(t, out.String(), "-json")
 }

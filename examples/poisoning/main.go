@@ -15,7 +15,6 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -36,12 +35,7 @@ import (
 	"github.com/sotto-ml/sotto/nn"
 )
 
-func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
+func main() { report.Exit(run(os.Args[1:], os.Stdout)) }
 
 type settings struct {
 	poisoning.Setting

@@ -3,6 +3,9 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
 	"image/png"
 	"math"
 	"os"
@@ -109,4 +112,14 @@ func TestHeatMap(t *testing.T) {
 	require.ErrorContains(t, HeatMap(name, "", []string{"up"}, []string{"left"}, [][]Cell{{{}, {}}}, 0), "row \"up\" has 2 cells, must have 1")
 	require.ErrorContains(t, HeatMap(name, "", []string{"up"}, []string{"left"}, nil, 0), "0 rows of cells")
 	require.Error(t, HeatMap("map.gif", "", nil, nil, nil, 0))
+}
+
+func TestStatus(t *testing.T) {
+	var out bytes.Buffer
+	require.Zero(t, status(nil, &out))
+	require.Zero(t, status(flag.ErrHelp, &out))
+	require.Zero(t, status(fmt.Errorf("flags: %w", flag.ErrHelp), &out))
+	require.Empty(t, out.String(), "help is printed by then")
+	require.Equal(t, 1, status(errors.New("no such file"), &out))
+	require.Equal(t, "no such file\n", out.String())
 }
