@@ -18,24 +18,19 @@ var desks = sync.Pool{New: func() any { return new(desk) }}
 // budget is how many float64s all cores' buffers take together, a variable for tests.
 var budget = 96 << 20 / 8
 
-// listed is how many float64s [kernel.MixRows] takes for a term: a pointer and a weight.
-const listed = 2
-
 // share gives each of up to so many cores its part of the budget for the pass, sets the
 // columns of a block, and returns how many cores there are parts for. The bits do not depend
 // on it, as sums in float32 end within the least block.
 func (s *survey) share(cores int) int {
 	const line = 8 // float64s of a cache line
 	rows, sums := s.n0+len(s.mixtures), (len(s.sums)+line-1)&^(line-1)
-	lists := 0 // of the kernel that mixes
+	lists := 0 // of the kernel that mixes: a pointer and a weight for each term
 	for _, terms := range s.mixtures {
-		lists += listed * len(terms)
+		lists += 3 * len(terms)
 	}
+	lists /= 2
 	size := 0 // of a core's part
 	for ; ; cores-- {
-		if cores <= 2 { // which have room for both
-			lists = 0
-		}
 		fitting := (budget/cores-lists-sums)*2/rows - stagger
 		s.width = powerBelow(min((1<<22)/s.n0, fitting), s.block, unitColumns)
 		size = sums + rows*stride(min(s.width, s.d))/2

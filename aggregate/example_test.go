@@ -95,8 +95,8 @@ func ExampleNNM_Mix() {
 	// Output: [[1] [1] [1]] <nil>
 }
 
-// The coefficient says how far liars can take a rule: its square is at most κ times the
-// honest rows' mean squared distance from their mean.
+// The coefficient says how far liars can take a rule from the honest mean: the square of that
+// is at most κ times the honest rows' mean squared distance from it.
 func ExampleChain_Kappa() {
 	const n, f = 20, 4
 	fmt.Printf("%.1f\n", aggregate.TrimmedMean{F: f}.Kappa(n, f))

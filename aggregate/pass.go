@@ -22,7 +22,6 @@ type part struct {
 	equal    []int32
 	counted  []int32 // of the rows that equal a bound
 	above    []int32
-	inside   []int32
 	infinite []float32
 	apart    [][]float32 // distances from the median
 	unit     []float32   // results of a unit, if they are handed on
@@ -189,6 +188,13 @@ func notFinite(x []float32) int { return slices.IndexFunc(x, func(v float32) boo
 
 // sizedTo is a buffer of n values, whatever they are.
 func sizedTo[T any](x []T, n int) []T { return slices.Grow(x[:0], n)[:n] }
+
+// zeros is a buffer of n zeros.
+func zeros[T any](x []T, n int) []T {
+	x = sizedTo(x, n)
+	clear(x)
+	return x
+}
 
 // put gives a part back without what it points to.
 func (p *part) put() {

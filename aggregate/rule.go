@@ -147,7 +147,7 @@ func (c Chain) Kappa(n, f int) float64 {
 }
 
 // Verdict says what was done to each client. Rules that work by columns take two to three
-// times as long with one, or up to nine times where many rows are equal; [Meamed] seven to
+// times as long with one, or up to nine times where many rows are equal; [Meamed] six to
 // fourteen. Others take no longer.
 type Verdict struct {
 	Clients []ClientVerdict // by the row's index

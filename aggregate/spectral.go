@@ -167,7 +167,7 @@ func equalWeights(n int, chosen []int) []float64 {
 // slowSteps is how many steps of [CAF] for n rows go by its definition, in which a row
 // counts for the greatest distance when its weight is gone. One far liar could else make
 // the steps as small, and as many, as it liked; from here on each takes a row's weight.
-// Their time is about a second.
+// Of up to a hundred rows they take about a second.
 func slowSteps(n int) int { return min(60_000, max(1<<24/(n*n), 1000)) }
 
 // CAF, covariance-bound agnostic filter, lowers the weight of rows by how far they lie

@@ -98,9 +98,7 @@ func TestStreamShare(t *testing.T) {
 							name := fmt.Sprintf("n=%d mixtures=%d sums=%d block=%d d=%d cores=%d: %d of %d columns", n, mixtures, sums, block, d, cores, got, s.width)
 							require.LessOrEqual(t, len(k.memory), most, name)
 							lists := got * mixtures * (n / 2) * 3 / 2 // float64s that the kernel takes
-							if got > 2 {
-								require.LessOrEqual(t, got*(sums+(n+mixtures)*min(s.width, d)/2)+lists, most, name)
-							}
+							require.LessOrEqual(t, got*(sums+(n+mixtures)*min(s.width, d)/2)+lists, most, name)
 							if len(k.memory) > most/2 { // or it might be outgrown, and be there yet
 								require.Equal(t, most, len(k.memory), name)
 							}

@@ -15,7 +15,7 @@ func (s *survey) askColumns(v *Verdict) {
 
 // roomForCounts makes room for what is told of columns.
 func (s *survey) roomForCounts() {
-	s.cut, s.kept = append(s.cut[:0], make([]int, s.n)...), append(s.kept[:0], make([]float64, s.n)...)
+	s.cut, s.kept = zeros(s.cut, s.n), zeros(s.kept, s.n)
 }
 
 func mergeCut(s *survey, p *part) error {
@@ -45,8 +45,7 @@ const keptUnit = 1 << 40
 // beginUnit makes room for the counts and shares of a unit at its first block.
 func (s *survey) beginUnit(p *part) {
 	if p.at == p.from {
-		p.cut = append(p.cut[:0], make([]int, s.n)...)
-		p.kept = append(p.kept[:0], make([]int64, s.n)...)
+		p.cut, p.kept = zeros(p.cut, s.n), zeros(p.kept, s.n)
 	}
 }
 
@@ -60,13 +59,6 @@ func (s *survey) within(p *part, rows [][]float32, least, most []float32) {
 		p.outside[k] = kernel.CountWithin(p.votes, row, least, most)
 		p.cut[k] += p.outside[k]
 	}
-}
-
-// zeros is a buffer of n zeros.
-func zeros[T any](x []T, n int) []T {
-	x = sizedTo(x, n)
-	clear(x)
-	return x
 }
 
 // divide shares each column among the hi-lo rows of ranks lo to hi-1, of which least and most
@@ -192,15 +184,13 @@ func (s *survey) countFar(p *part) {
 	if !s.divideEvenly(p, p.apart, least, most, m) {
 		return
 	}
-	nearer := append(p.inside[:0], p.votes...) // less those as far as the bounds
-	p.inside = nearer
 	p.counted, p.above = zeros(p.counted, width), zeros(p.above, width)
 	for _, row := range p.apart {
 		kernel.CountWithin(p.counted, row, least, least)
 		kernel.CountWithin(p.above, row, most, most)
 	}
 	for j, below := range p.counted {
-		left := int32(m) - (nearer[j] - below - p.above[j])
+		left := int32(m) - (p.votes[j] - below - p.above[j]) // for those as far as the bounds
 		if most[j] == 0 {
 			p.counted[j], p.above[j] = int32(m), -1 // of all that equal the median
 			continue
